@@ -1,0 +1,1 @@
+"""kfac_ref: the reference implementation of K-FAC."""

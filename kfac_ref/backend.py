@@ -1,0 +1,177 @@
+"""Devices: which array library runs, decided by the arrays themselves.
+
+`get_xp(a, b)` returns the namespace of the arrays it is given: CuPy for device
+arrays, `autograd.numpy` while autograd is tracing, NumPy otherwise. The switch,
+`use("cupy")` or `KFAC_REF_BACKEND=cupy`, governs only the functions that make arrays
+from nothing (`asarray` without `like`: initial parameters, data sets). `to_numpy` is
+the only way from the device to the host. No other file knows about devices.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from contextlib import nullcontext
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse.linalg
+
+from kfac_ref.errors import BackendError, choose
+
+Array = Any  # an array of NumPy, of CuPy, or of any other array namespace
+
+BACKENDS = ("numpy", "cupy")
+_current: list[str] = []  # the switch; empty: ask the environment
+
+
+def get_xp(*arrays: Array) -> ModuleType:
+    """The array namespace of `arrays`; all must come from the same one.
+
+    Raises BackendError for lists and numbers, and where two namespaces meet.
+    """
+    found = {name: xp for name, xp in (_namespace(a) for a in arrays)}
+    if len(found) > 1 and "autograd.numpy" in found:
+        found.pop("numpy", None)  # autograd mixes its boxes with plain constants
+    if len(found) != 1:
+        raise BackendError(
+            f"arrays of two backends meet: {', '.join(sorted(found))}; move them to one "
+            "with kfac_ref.backend.asarray(x, like=...)"
+            if found
+            else "get_xp needs at least one array"
+        )
+    return next(iter(found.values()))
+
+
+def _namespace(array: Array) -> tuple[str, Any]:
+    """The name and the module of the namespace that `array` lives in."""
+    tracer = sys.modules.get("autograd.tracer")
+    if tracer is not None and isinstance(array, tracer.Box):
+        return "autograd.numpy", sys.modules["autograd.numpy"]
+    if isinstance(array, np.ndarray | np.generic):
+        return "numpy", np
+    if hasattr(array, "__array_namespace__"):
+        xp = array.__array_namespace__()
+        return xp.__name__, xp
+    raise BackendError(
+        f"expected an array, found {type(array).__name__}: {str(array)[:60]}; "
+        "make it one with numpy.asarray or kfac_ref.backend.asarray"
+    )
+
+
+class use:
+    """Choose where arrays are born: `use("cupy")`, or `with use("cupy"): ...`."""
+
+    def __init__(self, name: str):
+        choose("backend", name, BACKENDS)
+        if name == "cupy":
+            _load_cupy()
+        self._previous = list(_current)
+        _current[:] = [name]
+
+    def __enter__(self) -> use:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        _current[:] = self._previous
+
+
+def current() -> str:
+    """The name of the backend on which new arrays are made."""
+    name = _current[0] if _current else os.environ.get("KFAC_REF_BACKEND", "numpy")
+    return choose("backend (KFAC_REF_BACKEND)", name, BACKENDS)
+
+
+def _load_cupy() -> ModuleType:
+    try:
+        cupy = importlib.import_module("cupy")
+        cupy.zeros(1)  # importable is not enough: a device must answer
+    except Exception as error:
+        raise BackendError(
+            f"backend 'cupy' was asked for, but no GPU answers ({error}); install a "
+            "build of CuPy for your CUDA version (pip install 'kfac_ref[cupy]') or use "
+            "backend 'numpy'"
+        ) from error
+    return cupy
+
+
+def asarray(host: Array, like: Array | None = None) -> Array:
+    """A host array, moved to the backend of `like`, or to the current one."""
+    if like is not None:
+        return get_xp(like).asarray(host)
+    return _load_cupy().asarray(host) if current() == "cupy" else np.asarray(host)
+
+
+def to_numpy(array: Array) -> np.ndarray:
+    """The values of `array` on the host, as a NumPy array."""
+    xp = get_xp(array)
+    return np.asarray(array) if xp is np else array.get()
+
+
+def cholesky(matrix: Array) -> Array | None:
+    """Lower Cholesky factor L, or None where `matrix` has none on any backend.
+
+    CuPy does not raise on failure, so the factor is looked at, too: a pivot that is
+    not finite, or so small beside the largest that it is rounding error, means None.
+    """
+    xp = get_xp(matrix)
+    try:
+        if xp is np:
+            # the transpose of a C-ordered symmetric matrix is itself, in LAPACK's order
+            L = scipy.linalg.cholesky(
+                matrix.T if matrix.flags.c_contiguous else matrix,
+                lower=True,
+                check_finite=False,
+            )
+        else:
+            with _raising(xp):
+                L = xp.linalg.cholesky(matrix)
+    except np.linalg.LinAlgError:
+        return None
+    pivots = xp.diagonal(L)
+    ratio = float(xp.min(pivots)) / float(xp.max(pivots))
+    smallest = len(matrix) * float(xp.finfo(matrix.dtype).eps)
+    return L if ratio * ratio > smallest else None
+
+
+def cholesky_solve(L: Array, right: Array) -> Array:
+    """X with L L^T X = right; right is a vector or a matrix of columns."""
+    xp = get_xp(L, right)
+    if xp is np:
+        return scipy.linalg.cho_solve((L, True), right, check_finite=False)
+    return solve_triangular(L, solve_triangular(L, right), transpose=True)
+
+
+def solve_triangular(L: Array, right: Array, transpose: bool = False) -> Array:
+    """X with L X = right, or L^T X = right; L is lower triangular."""
+    xp = get_xp(L, right)
+    library = {"numpy": "scipy.linalg", "cupy": "cupyx.scipy.linalg"}.get(xp.__name__)
+    if library is None:  # any other array namespace: correct, not fast
+        return xp.linalg.solve(L.T if transpose else L, right)
+    solve = importlib.import_module(library).solve_triangular
+    return solve(L, right, trans=int(transpose), lower=True, check_finite=False)
+
+
+def eigh(matrix: Array) -> tuple[Array, Array]:
+    """Eigenvalues (ascending) and eigenvectors (columns) of a symmetric matrix."""
+    xp = get_xp(matrix)
+    with _raising(xp):
+        values, vectors = xp.linalg.eigh(matrix)
+    return values, vectors
+
+
+def _raising(xp: ModuleType) -> Any:
+    """CuPy stays silent when a factorisation fails, unless told otherwise."""
+    if xp.__name__ != "cupy":
+        return nullcontext()
+    return importlib.import_module("cupyx").errstate(linalg="raise")
+
+
+def linear_operator(like: Array, shape: tuple[int, int], **products: Any) -> Any:
+    """`scipy.sparse.linalg.LinearOperator`, or CuPy's for arrays on a device."""
+    library = {"cupy": "cupyx.scipy.sparse.linalg"}.get(get_xp(like).__name__)
+    module = importlib.import_module(library) if library else scipy.sparse.linalg
+    return module.LinearOperator(shape, dtype=like.dtype, **products)

@@ -1,0 +1,124 @@
+"""What a predictive distribution p(y|z) is: the loss and its curvature in z.
+
+The network's output `z` has shape (N, C) or (N, ..., C): the last axis holds the
+parameters of one distribution, axes between are positions whose losses are summed. The
+loss of an example is -log p(y|z), with no factor hidden in it. Vectors `v`, `u` that
+are multiplied have axes in front of that shape, usually (K, N, ..., C).
+
+    gradient     d(-log p)/dz of one example's loss
+    Fisher       F_z = E_y[gradient gradient^T] = B B^T,   B = root
+    Hessian      H_z = d^2(-log p)/dz^2; equal to F_z if z are natural parameters
+
+To add a distribution: subclass `Distribution`; write `check_labels`, `nll`, `gradient`,
+`root_product`, `root_transpose` and `sample`; where z are not natural parameters
+`hessian_product`, too (and `hessian_root_product`, `hessian_root_transpose` where H_z
+has a square root). All of them act on the last axis, for any axes in front.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kfac_ref.backend import Array, get_xp
+from kfac_ref.errors import Unsupported
+
+
+class Distribution:
+    """Base of all predictive distributions."""
+
+    natural: bool = True  # are z natural parameters, so that Hessian = Fisher?
+
+    # What a subclass writes. z (..., C); u, v (..., C) broadcast against z.
+
+    def check_labels(self, z: Array, y: Array) -> None:
+        """ShapeError or ValueRangeError unless y can be labels for the outputs z."""
+        raise NotImplementedError
+
+    def nll(self, z: Array, y: Array) -> Array:
+        """-log p(y|z) at every position: the shape of z without its last axis."""
+        raise NotImplementedError
+
+    def gradient(self, z: Array, y: Array) -> Array:
+        """d(-log p(y|z))/dz, the shape of z (y may have axes in front, then so has it)."""
+        raise NotImplementedError
+
+    def root_product(self, z: Array, u: Array) -> Array:
+        """B u, with F_z = B B^T."""
+        raise NotImplementedError
+
+    def root_transpose(self, z: Array, v: Array) -> Array:
+        """B^T v."""
+        raise NotImplementedError
+
+    def sample(self, z: Array, rng: np.random.Generator, samples: int) -> Array:
+        """Labels drawn from p(y|z): the shape of labels with an axis `samples` in front.
+
+        Random numbers come from `rng` on the host, so every backend sees the same.
+        """
+        raise NotImplementedError
+
+    # What follows from it; override where a formula is cheaper.
+
+    def fisher_product(self, z: Array, v: Array) -> Array:
+        """F_z v."""
+        return self.root_product(z, self.root_transpose(z, v))
+
+    def hessian_product(self, z: Array, y: Array, v: Array) -> Array:
+        """H_z v; only where z are not natural parameters does it look at y."""
+        self._needs_natural("hessian_product")
+        return self.fisher_product(z, v)
+
+    def hessian_root_product(self, z: Array, y: Array, u: Array) -> Array:
+        """S u, with H_z = S S^T. Raises Unsupported where H_z has no real root."""
+        self._needs_natural("hessian_root_product")
+        return self.root_product(z, u)
+
+    def hessian_root_transpose(self, z: Array, y: Array, v: Array) -> Array:
+        """S^T v. Raises Unsupported where H_z has no real root."""
+        self._needs_natural("hessian_root_transpose")
+        return self.root_transpose(z, v)
+
+    def loss(self, z: Array, y: Array) -> Array:
+        """-log p(y|z) of each example, (N,): positions summed."""
+        return self.nll(z, y).reshape(z.shape[0], -1).sum(axis=1)
+
+    def columns(self, z: Array, start: int = 0, stop: int | None = None) -> Array:
+        """Unit vectors e_k of an example's outputs, (k, N, ..., C), k in start:stop.
+
+        One vector per output, so K = T * C of them: `root_product(z, columns(z))` are
+        the columns of the square root of every example's output Fisher.
+        """
+        xp = get_xp(z)
+        size = int(np.prod(z.shape[1:]))
+        rows = xp.eye(size, dtype=z.dtype)[start:stop]
+        shape = (len(rows), *z.shape)
+        return xp.broadcast_to(rows.reshape(len(rows), 1, *z.shape[1:]), shape)
+
+    def fisher(self, z: Array) -> Array:
+        """F_z at every position as a matrix, (..., C, C)."""
+        return self._matrix(z, lambda e: self.fisher_product(z, e))
+
+    def root(self, z: Array) -> Array:
+        """B at every position as a matrix, (..., C, C); its columns are B e_k."""
+        return self._matrix(z, lambda e: self.root_product(z, e))
+
+    def hessian(self, z: Array, y: Array) -> Array:
+        """H_z at every position as a matrix, (..., C, C)."""
+        return self._matrix(z, lambda e: self.hessian_product(z, y, e))
+
+    def hessian_root(self, z: Array, y: Array) -> Array:
+        """S at every position as a matrix, (..., C, C)."""
+        return self._matrix(z, lambda e: self.hessian_root_product(z, y, e))
+
+    def _matrix(self, z: Array, product) -> Array:
+        xp = get_xp(z)
+        C = z.shape[-1]
+        units = xp.eye(C, dtype=z.dtype).reshape(C, *[1] * (z.ndim - 1), C)
+        return xp.moveaxis(product(xp.broadcast_to(units, (C, *z.shape))), 0, -1)
+
+    def _needs_natural(self, method: str) -> None:
+        if not self.natural:
+            raise Unsupported(
+                f"{type(self).__name__} has no {method}: its outputs are not natural "
+                "parameters, and no real square root of its Hessian is defined"
+            )

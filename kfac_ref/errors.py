@@ -1,0 +1,120 @@
+"""What can go wrong, said for people: where, what was expected, what was found.
+
+Every error of the package derives from `KfacError` and from the built-in exception
+that fits, so `except ValueError` works as usual.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+class KfacError(Exception):
+    """Any error that this package raises on purpose."""
+
+
+class ShapeError(KfacError, ValueError):
+    """An array has another shape than the layer or argument needs."""
+
+
+class ValueRangeError(KfacError, ValueError):
+    """An array holds values that are not finite, or outside their range."""
+
+
+class UnknownName(KfacError, ValueError):
+    """A name that is not on the list; the message suggests the closest one."""
+
+
+class BackendError(KfacError, TypeError):
+    """Arrays of two backends meet, or a backend does not answer."""
+
+
+class Unsupported(KfacError, TypeError):
+    """Mathematics forbids what was asked; the message says why."""
+
+
+class NotPositiveDefinite(KfacError, ArithmeticError):
+    """A matrix that has no Cholesky factor, with lambda and its condition number."""
+
+    def __init__(self, where: str, damping: float, smallest: float, largest: float):
+        self.damping, self.smallest, self.largest = damping, smallest, largest
+        self.condition = abs(largest / smallest) if smallest else float("inf")
+        super().__init__(
+            f"{where} is not positive definite: with lambda = {damping:g} its eigenvalues "
+            f"run from {smallest:.3g} to {largest:.3g} (condition number "
+            f"{self.condition:.3g}); use a larger damping"
+        )
+
+
+def choose(what: str, name: Any, known: Iterable[str]) -> str:
+    """`name` if it is one of `known`; otherwise UnknownName with a suggestion."""
+    known = list(known)
+    if name in known:
+        return name
+    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise UnknownName(f"unknown {what} {name!r}: {hint}known: {', '.join(known)}")
+
+
+def check_shape(what: str, array: Any, expected: tuple) -> None:
+    """Compare a shape with `expected`, in which None or a word fits any size."""
+    if not hasattr(array, "shape"):
+        raise ShapeError(
+            f"{what}: expected an array of shape {_show(expected)}, "
+            f"found {type(array).__name__}"
+        )
+    fits = len(array.shape) == len(expected) and all(
+        not isinstance(e, int) or e == s
+        for e, s in zip(expected, array.shape, strict=True)
+    )
+    if not fits:
+        raise ShapeError(
+            f"{what}: expected shape {_show(expected)}, found {tuple(array.shape)}"
+        )
+
+
+def _show(expected: tuple) -> str:
+    words = ["any" if e is None else str(e) for e in expected]
+    return f"({', '.join(words)}{',' if len(words) == 1 else ''})"
+
+
+def check_batch(what: str, array: Any) -> None:
+    """A batch: at least one example along the first axis, every number finite."""
+    if not hasattr(array, "shape") or len(array.shape) == 0:
+        raise ShapeError(
+            f"{what}: expected an array with a first axis of examples, "
+            f"found {type(array).__name__}"
+        )
+    if 0 in array.shape:
+        raise ShapeError(
+            f"{what}: the batch is empty, its shape is {tuple(array.shape)}"
+        )
+    check_finite(what, array)
+
+
+def check_finite(what: str, array: Any) -> None:
+    """ValueRangeError if a number of `array` is NaN or infinite."""
+    from kfac_ref.backend import get_xp
+
+    xp = get_xp(array)
+    if array.dtype.kind not in "biuf":
+        raise ValueRangeError(
+            f"{what}: expected real numbers, found an array of {array.dtype}"
+        )
+    bad = ~xp.isfinite(array)
+    if array.dtype.kind == "f" and bool(xp.any(bad)):
+        raise ValueRangeError(
+            f"{what}: {int(xp.sum(bad))} of {array.size} numbers are NaN or infinite"
+        )
+
+
+@contextmanager
+def located(where: str) -> Iterator[None]:
+    """Put `where` (a layer, an argument) before the message of an error inside."""
+    try:
+        yield
+    except (ShapeError, ValueRangeError) as error:
+        raise type(error)(f"{where}: {error}") from None

@@ -1,0 +1,116 @@
+"""A network: layers, and the distribution whose parameters they compute.
+
+Parameters, gradients and updates are lists of matrices, one per block; `flatten` puts
+them one after the other into the vector in which the curvature matrices are written,
+each matrix row by row: vec(a g^T) = kron(a, g).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kfac_ref.backend import Array, asarray, get_xp
+from kfac_ref.distributions.base import Distribution
+from kfac_ref.errors import ShapeError, check_batch, check_finite, check_shape, located
+from kfac_ref.layers.base import Layer, Tape
+from kfac_ref.layers.containers import Sequential
+
+
+class Network:
+    """`Network([Dense(64, 20), Tanh(), Dense(20, 10)], Categorical())`."""
+
+    def __init__(self, layers: list[Layer] | Layer, distribution: Distribution):
+        self.body = layers if isinstance(layers, Layer) else Sequential(layers)
+        self.distribution = distribution
+        self.shapes = self.body.shapes()  # (d_in + 1, d_out) of each block
+        self.names = self.body.names()
+        self.size = sum(d * o for d, o in self.shapes)  # number of parameters
+
+    def __repr__(self) -> str:
+        return f"Network({self.body!r}, {self.distribution!r})"
+
+    def init(self, rng: np.random.Generator, dtype: type = np.float64) -> list[Array]:
+        """Initial parameters, on the current backend."""
+        return [asarray(W.astype(dtype)) for W in self.body.init(rng)]
+
+    def forward(self, params: list[Array], x: Array) -> tuple[Array, Tape]:
+        """Outputs z (N, ..., C) of the batch x (N, ...), and the tape."""
+        return self.body.forward(params, x)
+
+    def predict(self, params: list[Array], x: Array) -> Array:
+        """Outputs z alone, after the arguments are checked."""
+        self.check(params, x)
+        return self.forward(params, x)[0]
+
+    def loss(self, params: list[Array], x: Array, y: Array) -> Array:
+        """Mean over the examples of -log p(y|z): a 0-d array."""
+        self.check(params, x)
+        z, _ = self.forward(params, x)
+        self._check_labels(z, y)
+        return self.distribution.loss(z, y).mean()
+
+    def gradient(self, params: list[Array], x: Array, y: Array) -> list[Array]:
+        """Gradient of `loss`: matrices of the shapes of the parameters."""
+        return self.loss_and_gradient(params, x, y)[1]
+
+    def loss_and_gradient(
+        self, params: list[Array], x: Array, y: Array
+    ) -> tuple[Array, list[Array]]:
+        """`loss` and its gradient, from one forward pass."""
+        self.check(params, x)
+        z, tape = self.forward(params, x)
+        self._check_labels(z, y)
+        dz = self.distribution.gradient(z, y)[None]
+        gradient = [D[0] / len(x) for D in self.pull_back(params, tape, dz)]
+        return self.distribution.loss(z, y).mean(), gradient
+
+    def pull_back(self, params: list[Array], tape: Tape, dz: Array) -> list[Array]:
+        """J^T dz, summed over examples: for dz (K, N, ...) matrices (K, d_in+1, d_out)."""
+        _, errors = self.body.backward(params, tape, dz, input_needed=False)
+        return [
+            a.reshape(-1, a.shape[-1]).T @ g.reshape(g.shape[0], -1, g.shape[-1])
+            for a, g in zip(self.body.inputs(tape), errors, strict=True)
+        ]
+
+    def push_forward(self, params: list[Array], tape: Tape, dparams: list) -> Array:
+        """J dparams: for matrices (K, d_in+1, d_out) the tangents (K, N, ...) of z."""
+        return self.body.jvp(params, tape, dparams, None)
+
+    def flatten(self, matrices: list[Array]) -> Array:
+        """Matrices (..., d_in+1, d_out) as vectors (..., P), block after block."""
+        xp = get_xp(*matrices)
+        rows = [M.reshape(*M.shape[:-2], -1) for M in matrices]
+        return xp.concatenate(rows, axis=-1)
+
+    def unflatten(self, vector: Array) -> list[Array]:
+        """The inverse of `flatten`: vectors (..., P) as matrices (..., d_in+1, d_out)."""
+        if vector.shape[-1] != self.size:
+            raise ShapeError(
+                f"parameter vector: expected {self.size} entries on the last axis, "
+                f"found shape {tuple(vector.shape)}"
+            )
+        ends = np.cumsum([0] + [d * o for d, o in self.shapes])
+        return [
+            vector[..., int(s) : int(e)].reshape(*vector.shape[:-1], *shape)
+            for s, e, shape in zip(ends[:-1], ends[1:], self.shapes, strict=True)
+        ]
+
+    def check(self, params: list[Array], x: Array) -> None:
+        """Clear errors for parameters or inputs that do not fit."""
+        if len(params) != len(self.shapes):
+            raise ShapeError(
+                f"params: expected a list of {len(self.shapes)} matrices, one for each of "
+                f"{', '.join(self.names)}; found {len(params)}"
+            )
+        for name, W, shape in zip(self.names, params, self.shapes, strict=True):
+            with located(f"params of layer {name}"):
+                check_shape("W", W, shape)
+                check_finite("W", W)
+        check_batch("x", x)
+        get_xp(x, *params)
+
+    def _check_labels(self, z: Array, y: Array) -> None:
+        get_xp(z, y)
+        check_batch("labels", y)
+        with located(repr(self.distribution)):
+            self.distribution.check_labels(z, y)
