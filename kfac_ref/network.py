@@ -46,7 +46,7 @@ class Network:
         """Mean over the examples of -log p(y|z): a 0-d array."""
         self.check(params, x)
         z, _ = self.forward(params, x)
-        self._check_labels(z, y)
+        self.check_labels(z, y)
         return self.distribution.loss(z, y).mean()
 
     def gradient(self, params: list[Array], x: Array, y: Array) -> list[Array]:
@@ -59,7 +59,7 @@ class Network:
         """`loss` and its gradient, from one forward pass."""
         self.check(params, x)
         z, tape = self.forward(params, x)
-        self._check_labels(z, y)
+        self.check_labels(z, y)
         dz = self.distribution.gradient(z, y)[None]
         gradient = [D[0] / len(x) for D in self.pull_back(params, tape, dz)]
         return self.distribution.loss(z, y).mean(), gradient
@@ -109,7 +109,8 @@ class Network:
         check_batch("x", x)
         get_xp(x, *params)
 
-    def _check_labels(self, z: Array, y: Array) -> None:
+    def check_labels(self, z: Array, y: Array) -> None:
+        """Clear errors for labels that do not fit the outputs z."""
         get_xp(z, y)
         check_batch("labels", y)
         with located(repr(self.distribution)):

@@ -1,0 +1,92 @@
+"""The exact matrices: Fisher, GGN and empirical Fisher, dense (Hessian: hessian.py).
+
+The exact Fisher is nothing special: all columns of the output Fisher's root
+(question 1), everything kept (question 2). Each matrix is the mean over the examples;
+`block` restricts it to one layer.
+"""
+
+from __future__ import annotations
+
+from kfac_ref.backend import Array, get_xp
+from kfac_ref.exact_blocks import dense_blocks
+from kfac_ref.matrices import Dense
+from kfac_ref.network import Network
+from kfac_ref.pairs import MEMORY, pairs
+from kfac_ref.products import CurvatureProduct, check_block
+
+
+def fisher_matrix(
+    network: Network,
+    params: list[Array],
+    x: Array,
+    block: int | None = None,
+    memory: int = MEMORY,
+) -> Dense:
+    """F = 1/N sum_n J_n^T F_z J_n, (P, P). Martens & Grosse 2015, section 3."""
+    return _matrix(network, params, x, None, "fisher", block, memory)
+
+
+def ggn_matrix(
+    network: Network,
+    params: list[Array],
+    x: Array,
+    y: Array | None = None,
+    block: int | None = None,
+    memory: int = MEMORY,
+) -> Dense:
+    """GGN = 1/N sum_n J_n^T H_z J_n, (P, P); equal to F for natural parameters.
+
+    y is needed only where the outputs are not natural parameters. Schraudolph 2002.
+    """
+    return _matrix(network, params, x, y, "ggn", block, memory)
+
+
+def empirical_fisher_matrix(
+    network: Network,
+    params: list[Array],
+    x: Array,
+    y: Array,
+    block: int | None = None,
+    memory: int = MEMORY,
+) -> Dense:
+    """1/N sum_n grad_n grad_n^T for the observed labels: not the Fisher, (P, P)."""
+    return _matrix(network, params, x, y, "empirical", block, memory)
+
+
+def _matrix(
+    network: Network,
+    params: list[Array],
+    x: Array,
+    y: Array | None,
+    matrix: str,
+    block: int | None,
+    memory: int,
+) -> Dense:
+    blocks = (
+        range(len(network.shapes)) if check_block(network, block) is None else [block]
+    )
+    name = f"{matrix} matrix" + ("" if block is None else f" of {network.names[block]}")
+    rooted = matrix != "ggn" or network.distribution.natural
+    if network.body.mixes_examples or not rooted:
+        return Dense(
+            _by_products(
+                CurvatureProduct(network, params, x, y, matrix, block), memory
+            ),
+            name,
+        )
+    estimate = {"fisher": "expectation"}.get(matrix, matrix)
+    return Dense(
+        dense_blocks(pairs(network, params, x, estimate, y=y, memory=memory), blocks),
+        name,
+    )
+
+
+def _by_products(curvature: CurvatureProduct, memory: int) -> Array:
+    """Column after column, where no vectors (a, g) belong to single examples."""
+    xp, P = get_xp(curvature.z), curvature.size
+    F = xp.zeros((P, P), dtype=curvature.z.dtype)
+    step = max(1, memory // (8 * P * 4 + 16 * curvature.z.nbytes))
+    for start in range(0, P, step):
+        columns = xp.eye(P, min(step, P - start), -start, dtype=F.dtype)
+        F[:, start : start + step] = curvature.product(columns)
+    return (F + F.T) / 2.0  # symmetric but for rounding

@@ -1,0 +1,94 @@
+"""The Hessian of the mean loss, through autograd on the library's own forward code.
+
+It is the one matrix here that is not of the form sum vec(D) vec(D)^T: second
+derivatives of the network enter. It serves comparison only, on the CPU.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import numpy as np
+
+from kfac_ref.backend import Array, get_xp, linear_operator
+from kfac_ref.errors import BackendError, ShapeError
+from kfac_ref.matrices import Dense
+from kfac_ref.network import Network
+from kfac_ref.products import check_block
+
+
+class HessianProduct:
+    """Products with d^2 loss / d params^2, or with one layer's diagonal block.
+
+    `product(v)` for v (P,) or (P, m); `operator()` is a LinearOperator. Raises
+    BackendError for arrays on a device, ImportError with advice without autograd.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        params: list[Array],
+        x: Array,
+        y: Array,
+        block: int | None = None,
+    ):
+        network.loss(params, x, y)  # all checks
+        if get_xp(x, *params) is not np:
+            raise BackendError("the Hessian goes through autograd: host arrays only")
+        check_block(network, block)
+        shapes = network.shapes if block is None else [network.shapes[block]]
+        self.size = sum(d * o for d, o in shapes)
+        self.dtype = params[0].dtype
+
+        def loss(theta: Array) -> Array:
+            if block is None:
+                moved = network.unflatten(theta)
+            else:
+                moved = [
+                    *params[:block],
+                    theta.reshape(shapes[0]),
+                    *params[block + 1 :],
+                ]
+            z, _ = network.forward(moved, x)
+            return network.distribution.loss(z, y).mean()
+
+        theta = network.flatten(params) if block is None else params[block].ravel()
+        self._hvp = _autograd().make_hvp(loss)(theta)[0]
+
+    def product(self, v: Array) -> Array:
+        """H v, for v (P,) or (P, m)."""
+        if v.ndim not in (1, 2) or v.shape[0] != self.size:
+            raise ShapeError(
+                f"vector of a Hessian product: expected shape ({self.size},) or "
+                f"({self.size}, m), found {tuple(v.shape)}"
+            )
+        if v.ndim == 1:
+            return self._hvp(v)
+        return np.stack([self._hvp(column) for column in v.T], axis=1)
+
+    def operator(self) -> Any:
+        """H as a (P, P) LinearOperator."""
+        like = np.empty(0, self.dtype)
+        p = self.product
+        shape = (self.size, self.size)
+        return linear_operator(like, shape, matvec=p, rmatvec=p, matmat=p, rmatmat=p)
+
+
+def hessian_matrix(
+    network: Network, params: list[Array], x: Array, y: Array, block: int | None = None
+) -> Dense:
+    """d^2 loss / d params^2 as a matrix, (P, P); it may be indefinite."""
+    product = HessianProduct(network, params, x, y, block)
+    H = product.product(np.eye(product.size, dtype=product.dtype))
+    name = "Hessian" + ("" if block is None else f" of {network.names[block]}")
+    return Dense((H + H.T) / 2.0, name)  # symmetric but for rounding
+
+
+def _autograd() -> Any:
+    try:
+        return importlib.import_module("autograd.differential_operators")
+    except ImportError as error:
+        raise ImportError(
+            "the Hessian needs autograd: pip install autograd, or 'kfac_ref[tutorials]'"
+        ) from error

@@ -1,0 +1,167 @@
+"""The pairs (a, g) of every block: what all curvature matrices are made of.
+
+    F = 1/N sum_n sum_k vec(D_nk) vec(D_nk)^T        D_nk = sum_t a_nt g_nkt^T
+
+`Pairs` walks over the examples in chunks, so that memory is bounded; a `Chunk` holds
+`a` of its examples and propagates vectors back when it is asked for `g`, all at once or
+a few at a time. `given_pairs` makes the same from arrays of another implementation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from kfac_ref.backend import Array, get_xp
+from kfac_ref.errors import ShapeError, ValueRangeError, check_batch, check_shape
+from kfac_ref.estimates import Estimate, make_estimate
+from kfac_ref.network import Network
+
+MEMORY = 2**28  # bytes, beyond the result, that a computation may take
+CACHE = 2**22  # bytes of propagated vectors at a time, where a few at a time will do
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some examples: `a` of every block (n, T, d_in + 1), and `g` (K, n, T, d_out)."""
+
+    a: list[Array]
+    count: int  # K
+    backward: Callable[[int, int], list[Array]]
+
+    def g(self) -> list[Array]:
+        """g of every block, all K vectors."""
+        return self.backward(0, self.count)
+
+    def g_by_vectors(self) -> Iterator[list[Array]]:
+        """g of every block for a few vectors at a time, as many as fit into a cache."""
+        first = self.backward(0, 1)
+        size = sum(g.nbytes for g in first)
+        step = max(1, CACHE // size)
+        yield first
+        for start in range(1, self.count, step):
+            yield self.backward(start, min(start + step, self.count))
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The pairs of N examples. `positions` is T of each block, `count` is K."""
+
+    names: list[str]
+    shapes: list[tuple[int, int]]
+    positions: list[int]
+    examples: int  # N
+    count: int  # K
+    like: Array  # any array of the same backend and dtype
+    mixes_examples: bool
+    memory: int
+    make: Callable[[int, int], Chunk]
+
+    def chunks(self, per_example: int = 0) -> Iterator[Chunk]:
+        """Chunks of examples, of which each takes `per_example` numbers of workspace.
+
+        The numbers of a and g themselves are counted here; the sum stays under
+        `memory` bytes, except that a chunk has at least one example.
+        """
+        sizes = zip(self.shapes, self.positions, strict=True)
+        own = sum(T * (d + 2 * self.count * o) for (d, o), T in sizes)
+        fit = self.memory // (self.like.itemsize * (own + per_example))
+        step = self.examples if self.mixes_examples else max(1, fit)
+        for start in range(0, self.examples, step):
+            yield self.make(start, min(start + step, self.examples))
+
+
+def pairs(
+    network: Network,
+    params: list[Array],
+    x: Array,
+    estimate: str | Estimate = "expectation",
+    *,
+    y: Array | None = None,
+    rng: np.random.Generator | None = None,
+    samples: int = 1,
+    memory: int = MEMORY,
+) -> Pairs:
+    """The pairs (a, g) of a network on the batch x, for an estimate.
+
+    y: observed labels, for the empirical Fisher and the GGN; rng: for estimates that
+    draw; memory: bytes that a computation with the pairs may take beyond its result.
+    Raises ShapeError, ValueRangeError, UnknownName.
+    """
+    network.check(params, x)
+    chosen = make_estimate(estimate, samples)
+    _check_given(chosen, network, y, rng)
+    z, tape = network.forward(params, x[:1])
+    positions = [a.shape[1] for a in network.body.inputs(tape)]
+    if chosen.is_random or y is not None:
+        z = network.forward(params, x)[0]
+    if y is not None:
+        network.check_labels(z, y)
+    drawn = chosen.draw(network.distribution, z, y, rng)
+
+    def make(start: int, stop: int) -> Chunk:
+        z, tape = network.forward(params, x[start:stop])
+        mine = chosen.take(drawn, start, stop)
+
+        def backward(first: int, last: int) -> list[Array]:
+            dz = chosen.vectors(network.distribution, z, mine, first, last)
+            return network.body.backward(params, tape, dz, input_needed=False)[1]
+
+        return Chunk(network.body.inputs(tape), chosen.count(z), backward)
+
+    return Pairs(
+        network.names,
+        network.shapes,
+        positions,
+        len(x),
+        chosen.count(z),
+        z,
+        network.body.mixes_examples,
+        memory,
+        make,
+    )
+
+
+def _check_given(estimate: Estimate, network: Network, y: Array, rng: object) -> None:
+    name = type(estimate).__name__
+    if y is None and estimate.needs_labels(network.distribution):
+        raise ValueRangeError(f"estimate {name}: needs the observed labels, y=...")
+    if rng is None and estimate.is_random:
+        raise ValueRangeError(
+            f"estimate {name}: needs a random generator, rng=numpy.random.default_rng(...)"
+        )
+
+
+def given_pairs(
+    a: list[Array], g: list[Array], names: list[str] | None = None, memory: int = MEMORY
+) -> Pairs:
+    """Pairs from arrays: for every block a (N, T, d_in + 1) and g (K, N, T, d_out).
+
+    For the (a, g) of another implementation; g belongs to one example's loss, with the
+    weight of each vector inside. Raises ShapeError.
+    """
+    if len(a) != len(g) or not a:
+        raise ShapeError(
+            f"a and g: expected one of each per block, found {len(a)}, {len(g)}"
+        )
+    N, K = a[0].shape[0], g[0].shape[0]
+    names = names or [f"block {i}" for i in range(len(a))]
+    for name, ai, gi in zip(names, a, g, strict=True):
+        check_shape(f"a of {name}", ai, (N, "T", "d_in"))
+        check_shape(f"g of {name}", gi, (K, N, ai.shape[1], "d_out"))
+        check_batch(f"a of {name}", ai)
+        check_batch(f"g of {name}", gi)
+    get_xp(*a, *g)
+
+    def make(start: int, stop: int) -> Chunk:
+        return Chunk(
+            [ai[start:stop] for ai in a],
+            K,
+            lambda first, last: [gi[first:last, start:stop] for gi in g],
+        )
+
+    shapes = [(ai.shape[-1], gi.shape[-1]) for ai, gi in zip(a, g, strict=True)]
+    positions = [ai.shape[1] for ai in a]
+    return Pairs(names, shapes, positions, N, K, a[0], False, memory, make)

@@ -1,0 +1,200 @@
+"""Question 2: what of the sum F = 1/N sum_n sum_k vec(D_nk) vec(D_nk)^T is kept?
+
+Each function turns pairs (a, g) into a structured matrix:
+
+    full                   everything                      F
+    block_diagonal         one block per layer             F_ll
+    diagonal               the diagonal                    [F_ll]_ii
+    kronecker              A (x) G                         Martens & Grosse 2015, eq. (8)
+    eigenvalue_corrected   its eigenbasis, F's second moments in it   George et al. 2018
+    best_kronecker         argmin ||F_ll - X (x) Y||_F     Van Loan & Pitsianis 1993
+    block_tridiagonal      the inverse has three bands     Martens & Grosse 2015, 4.3
+
+where A = 1/N sum_nt a a^T and G = 1/(N T) sum_nkt g g^T (Grosse & Martens 2016).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from kfac_ref.backend import Array, eigh, get_xp
+from kfac_ref.damping import factored_tikhonov
+from kfac_ref.errors import Unsupported, choose
+from kfac_ref.exact_blocks import dense_blocks
+from kfac_ref.matrices import (
+    BlockDiagonal,
+    BlockTridiagonalInverse,
+    Dense,
+    Diagonal,
+    EigenKronecker,
+    Kronecker,
+    SymmetricMatrix,
+)
+from kfac_ref.nearest_kronecker import nearest_kronecker
+from kfac_ref.pairs import Pairs
+
+Bases = list[tuple[Array, Array]]
+
+
+def full(pairs: Pairs) -> Dense:
+    """The whole matrix, (P, P), mean over examples."""
+    _needs_examples(pairs, "full")
+    return Dense(dense_blocks(pairs, range(len(pairs.shapes))), name="whole matrix")
+
+
+def block_diagonal(pairs: Pairs) -> BlockDiagonal:
+    """The exact block of every layer."""
+    _needs_examples(pairs, "block_diagonal")
+    blocks = [
+        Dense(dense_blocks(pairs, [i]), name=name) for i, name in enumerate(pairs.names)
+    ]
+    return BlockDiagonal(blocks)
+
+
+def diagonal(pairs: Pairs) -> BlockDiagonal:
+    """The diagonal of the matrix."""
+    _needs_examples(pairs, "diagonal")
+    moments = _second_moments(pairs, None)
+    named = zip(moments, pairs.names, strict=True)
+    return BlockDiagonal([Diagonal(m.reshape(-1), name=name) for m, name in named])
+
+
+def kronecker(pairs: Pairs) -> BlockDiagonal:
+    """K-FAC: A (x) G for every layer."""
+    named = zip(*kronecker_factors(pairs), pairs.names, strict=True)
+    return BlockDiagonal([Kronecker(A, G, name=name) for A, G, name in named])
+
+
+def kronecker_factors(pairs: Pairs) -> tuple[list[Array], list[Array]]:
+    """A = 1/N sum_nt a a^T and G = 1/(N T) sum_nkt g g^T of every layer."""
+    A: list[Any] = [0.0] * len(pairs.shapes)
+    G: list[Any] = [0.0] * len(pairs.shapes)
+    for chunk in pairs.chunks():
+        for i, a in enumerate(chunk.a):
+            A[i] = A[i] + _second_moment(a)
+        for few in chunk.g_by_vectors():
+            for i, g in enumerate(few):
+                G[i] = G[i] + _second_moment(g)
+    N = pairs.examples
+    scaled = [Gi / (N * T) for Gi, T in zip(G, pairs.positions, strict=True)]
+    return [Ai / N for Ai in A], scaled
+
+
+def _second_moment(rows: Array) -> Array:
+    """X^T X over all axes but the last; BLAS makes it symmetric to the last bit."""
+    X = rows.reshape(-1, rows.shape[-1])
+    return X.T @ X
+
+
+def eigenvalue_corrected(pairs: Pairs) -> BlockDiagonal:
+    """E-KFAC: K-FAC's eigenbasis U_A (x) U_G with F's own second moments in it."""
+    _needs_examples(pairs, "eigenvalue_corrected")
+    A, G = kronecker_factors(pairs)
+    bases = [(eigh(Ai)[1], eigh(Gi)[1]) for Ai, Gi in zip(A, G, strict=True)]
+    named = zip(bases, _second_moments(pairs, bases), pairs.names, strict=True)
+    return BlockDiagonal(
+        [EigenKronecker(*basis, values, name=name) for basis, values, name in named]
+    )
+
+
+def _second_moments(pairs: Pairs, bases: Bases | None) -> list[Array]:
+    """1/N sum_nk (U_A^T D_nk U_G)^2, elementwise, for every layer: (d_in + 1, d_out)."""
+    total: list[Any] = [0.0] * len(pairs.shapes)
+    largest = max(d * o for d, o in pairs.shapes)
+    shared = max(pairs.positions) > 1
+    for chunk in pairs.chunks(2 * largest * pairs.count if shared else 0):
+        a = chunk.a if bases is None else _rotate(chunk.a, [U for U, _ in bases])
+        for few in [chunk.g()] if shared else chunk.g_by_vectors():
+            g = few if bases is None else _rotate(few, [U for _, U in bases])
+            total = [s + _squares(*ag) for s, *ag in zip(total, a, g, strict=True)]
+    return [s / pairs.examples for s in total]
+
+
+def _rotate(arrays: list[Array], bases: list[Array]) -> list[Array]:
+    return [x @ U for x, U in zip(arrays, bases, strict=True)]
+
+
+def _squares(a: Array, g: Array) -> Array:
+    """sum_nk D_nk^2, elementwise, D_nk = sum_t a_nt g_nkt^T."""
+    if a.shape[1] == 1:  # (a g)^2 = a^2 g^2 needs no D
+        return (a[:, 0] ** 2).T @ (g[:, :, 0] ** 2).sum(axis=0)
+    D = get_xp(a).swapaxes(a, 1, 2) @ g  # (k, n, d_in + 1, d_out)
+    return (D * D).sum(axis=(0, 1))
+
+
+def best_kronecker(pairs: Pairs) -> BlockDiagonal:
+    """The Kronecker product nearest to the exact block, in Frobenius norm."""
+    _needs_examples(pairs, "best_kronecker")
+    _, G = kronecker_factors(pairs)
+    blocks = [
+        Kronecker(*nearest_kronecker(pairs, i, G[i]), name=name)
+        for i, name in enumerate(pairs.names)
+    ]
+    return BlockDiagonal(blocks)
+
+
+def block_tridiagonal(pairs: Pairs, damping: float) -> BlockTridiagonalInverse:
+    """The matrix whose inverse is block-tridiagonal and that agrees with K-FAC's F~ on
+    the three bands; the diagonal factors are damped (factored Tikhonov) before.
+
+    Raises Unsupported where positions are shared, NotPositiveDefinite where damping is
+    too small (cross-entropy makes the last G singular, so zero is too small).
+    """
+    if max(pairs.positions) > 1:
+        raise Unsupported(
+            "block_tridiagonal: the section 4.3 of the paper couples the layers of a "
+            "fully connected chain; a layer here shares its weights over positions"
+        )
+    A, G = kronecker_factors(pairs)
+    A_next: list[Any] = [0.0] * (len(A) - 1)
+    G_next: list[Any] = [0.0] * (len(A) - 1)
+    for chunk in pairs.chunks():
+        A_next = _add_cross(A_next, chunk.a)
+        for few in chunk.g_by_vectors():
+            G_next = _add_cross(G_next, few)
+    N = pairs.examples
+    named = zip(A, G, pairs.names, strict=True)
+    damped = [
+        factored_tikhonov(Kronecker(Ai, Gi, name=n), damping) for Ai, Gi, n in named
+    ]
+    return BlockTridiagonalInverse(
+        [block.A for block in damped],
+        [block.G for block in damped],
+        [M / N for M in A_next],
+        [M / N for M in G_next],
+        names=pairs.names,
+    )
+
+
+def _add_cross(totals: list[Any], rows: list[Array]) -> list[Array]:
+    """Add sum x_i x_{i+1}^T for every two neighbouring layers."""
+    flat = [r.reshape(-1, r.shape[-1]) for r in rows]
+    return [s + X.T @ Y for s, X, Y in zip(totals, flat[:-1], flat[1:], strict=True)]
+
+
+def _needs_examples(pairs: Pairs, structure: str) -> None:
+    if pairs.mixes_examples:
+        raise Unsupported(
+            f"{structure}: a layer of this network mixes the examples of a batch "
+            "(BatchStandardize), so that no gradient belongs to one example. The exact "
+            "matrix is fisher_matrix(...) through products; structure 'kronecker' "
+            "treats the pairs as if they did not mix, as other libraries do; or freeze "
+            "the statistics: BatchStandardize(mean=..., variance=...)"
+        )
+
+
+STRUCTURES: dict[str, Callable[..., SymmetricMatrix]] = {
+    "full": full,
+    "block_diagonal": block_diagonal,
+    "diagonal": diagonal,
+    "kronecker": kronecker,
+    "eigenvalue_corrected": eigenvalue_corrected,
+    "best_kronecker": best_kronecker,
+    "block_tridiagonal": block_tridiagonal,
+}
+
+
+def make_structure(name: str, pairs: Pairs, **options: Any) -> SymmetricMatrix:
+    """The structure of that name; UnknownName, with the closest name, for others."""
+    return STRUCTURES[choose("structure", name, STRUCTURES)](pairs, **options)
