@@ -1,0 +1,57 @@
+# Every target sets up what it needs, in .venv, from Python 3.11 or later alone.
+
+VENV  := .venv
+BIN   := $(VENV)/bin
+STAMP := $(VENV)/.installed
+UV    := build/uv
+
+# One BLAS thread in each of the parallel test processes: they would wait for each other.
+ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 VECLIB_MAXIMUM_THREADS=1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench figures tutorials lint lock clean force
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z ]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo 'ARGS="..."      is passed on, for example: make demo ARGS="--steps 3"'
+	@echo 'PYTHON=python3  chooses the interpreter that .venv is made with'
+
+demo: $(STAMP) ## train a small network with K-FAC and look at its curvature
+	$(BIN)/kfac-ref demo $(ARGS)
+
+test: $(STAMP) ## run all tests; without ARGS every line of kfac_ref must be executed
+	$(ONE_THREAD) $(BIN)/python -m pytest -n auto $(or $(ARGS),--cov)
+
+bench: $(STAMP) ## measure kfac_ref beside its peers
+	$(BIN)/python benchmarks/run.py $(ARGS)
+
+figures tutorials: $(STAMP) ## run the notebooks again, and draw their figures
+	$(BIN)/python tutorials/rerun.py $(ARGS)
+
+lint: $(STAMP) ## check the formatting, the style and the types
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+lock: $(STAMP) ## choose new versions for requirements/lock.txt
+	$(BIN)/python -m venv $(UV)
+	$(UV)/bin/python -m pip install --quiet uv
+	$(UV)/bin/uv pip compile pyproject.toml --quiet --upgrade --universal \
+	    --python-version 3.11 --generate-hashes --no-config \
+	    --extra demo --extra test --extra tutorials \
+	    --custom-compile-command "make lock" --output-file requirements/lock.txt
+
+clean: ## remove .venv and whatever else these targets leave behind
+	rm -rf $(VENV) build dist .coverage .coverage.* .hypothesis
+	rm -rf .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp comes last, so a failed installation is tried again.
+$(STAMP): pyproject.toml requirements/lock.txt requirements/setup.sh
+	@requirements/setup.sh $(VENV) $(PYTHON)
+	@touch $@
+
+ifdef PYTHON # a named interpreter is compared with the one that .venv has
+$(STAMP): force
+endif
