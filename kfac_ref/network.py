@@ -111,7 +111,8 @@ class Network:
 
     def check_labels(self, z: Array, y: Array) -> None:
         """Clear errors for labels that do not fit the outputs z."""
-        get_xp(z, y)
-        check_batch("labels", y)
+        for part in y if isinstance(y, list | tuple) else [y]:  # several losses
+            get_xp(z, part)
+            check_batch("labels", part)
         with located(repr(self.distribution)):
             self.distribution.check_labels(z, y)

@@ -12,15 +12,21 @@ are multiplied have axes in front of that shape, usually (K, N, ..., C).
 To add a distribution: subclass `Distribution`; write `check_labels`, `nll`, `gradient`,
 `root_product`, `root_transpose` and `sample`; where z are not natural parameters
 `hessian_product`, too (and `hessian_root_product`, `hessian_root_transpose` where H_z
-has a square root). All of them act on the last axis, for any axes in front.
+has a square root). All of them act on the last axis, for any axes in front. Where F_z
+is diagonal, subclass `Diagonal` and write `root_diagonal` for the two root products.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from kfac_ref.backend import Array, get_xp
-from kfac_ref.errors import Unsupported
+from kfac_ref.errors import Unsupported, ValueRangeError
+
+Labels = Any  # an array, or for several losses (`Joint`) a list of arrays, one for each
 
 
 class Distribution:
@@ -30,16 +36,16 @@ class Distribution:
 
     # What a subclass writes. z (..., C); u, v (..., C) broadcast against z.
 
-    def check_labels(self, z: Array, y: Array) -> None:
+    def check_labels(self, z: Array, y: Labels) -> None:
         """ShapeError or ValueRangeError unless y can be labels for the outputs z."""
         raise NotImplementedError
 
-    def nll(self, z: Array, y: Array) -> Array:
+    def nll(self, z: Array, y: Labels) -> Array:
         """-log p(y|z) at every position: the shape of z without its last axis."""
         raise NotImplementedError
 
-    def gradient(self, z: Array, y: Array) -> Array:
-        """d(-log p(y|z))/dz, the shape of z (y may have axes in front, then so has it)."""
+    def gradient(self, z: Array, y: Labels) -> Array:
+        """d(-log p(y|z))/dz, the shape of z, with those axes in front that y has."""
         raise NotImplementedError
 
     def root_product(self, z: Array, u: Array) -> Array:
@@ -50,8 +56,8 @@ class Distribution:
         """B^T v."""
         raise NotImplementedError
 
-    def sample(self, z: Array, rng: np.random.Generator, samples: int) -> Array:
-        """Labels drawn from p(y|z): the shape of labels with an axis `samples` in front.
+    def sample(self, z: Array, rng: np.random.Generator, samples: int) -> Labels:
+        """Labels drawn from p(y|z): their shape with an axis `samples` in front.
 
         Random numbers come from `rng` on the host, so every backend sees the same.
         """
@@ -59,26 +65,34 @@ class Distribution:
 
     # What follows from it; override where a formula is cheaper.
 
+    def sampled_gradient(self, z: Array, y: Labels) -> Array:
+        """For labels drawn by `sample`: vectors whose second moment is F_z.
+
+        That is the gradient, except where the loss has a weight w: sqrt(w) times the
+        unweighted gradient gives w F_z, while the gradient itself would give w^2 F_z.
+        """
+        return self.gradient(z, y)
+
     def fisher_product(self, z: Array, v: Array) -> Array:
         """F_z v."""
         return self.root_product(z, self.root_transpose(z, v))
 
-    def hessian_product(self, z: Array, y: Array, v: Array) -> Array:
+    def hessian_product(self, z: Array, y: Labels, v: Array) -> Array:
         """H_z v; only where z are not natural parameters does it look at y."""
         self._needs_natural("hessian_product")
         return self.fisher_product(z, v)
 
-    def hessian_root_product(self, z: Array, y: Array, u: Array) -> Array:
+    def hessian_root_product(self, z: Array, y: Labels, u: Array) -> Array:
         """S u, with H_z = S S^T. Raises Unsupported where H_z has no real root."""
         self._needs_natural("hessian_root_product")
         return self.root_product(z, u)
 
-    def hessian_root_transpose(self, z: Array, y: Array, v: Array) -> Array:
+    def hessian_root_transpose(self, z: Array, y: Labels, v: Array) -> Array:
         """S^T v. Raises Unsupported where H_z has no real root."""
         self._needs_natural("hessian_root_transpose")
         return self.root_transpose(z, v)
 
-    def loss(self, z: Array, y: Array) -> Array:
+    def loss(self, z: Array, y: Labels) -> Array:
         """-log p(y|z) of each example, (N,): positions summed."""
         return self.nll(z, y).reshape(z.shape[0], -1).sum(axis=1)
 
@@ -102,15 +116,15 @@ class Distribution:
         """B at every position as a matrix, (..., C, C); its columns are B e_k."""
         return self._matrix(z, lambda e: self.root_product(z, e))
 
-    def hessian(self, z: Array, y: Array) -> Array:
+    def hessian(self, z: Array, y: Labels) -> Array:
         """H_z at every position as a matrix, (..., C, C)."""
         return self._matrix(z, lambda e: self.hessian_product(z, y, e))
 
-    def hessian_root(self, z: Array, y: Array) -> Array:
+    def hessian_root(self, z: Array, y: Labels) -> Array:
         """S at every position as a matrix, (..., C, C)."""
         return self._matrix(z, lambda e: self.hessian_root_product(z, y, e))
 
-    def _matrix(self, z: Array, product) -> Array:
+    def _matrix(self, z: Array, product: Callable[[Array], Array]) -> Array:
         xp = get_xp(z)
         C = z.shape[-1]
         units = xp.eye(C, dtype=z.dtype).reshape(C, *[1] * (z.ndim - 1), C)
@@ -120,5 +134,32 @@ class Distribution:
         if not self.natural:
             raise Unsupported(
                 f"{type(self).__name__} has no {method}: its outputs are not natural "
-                "parameters, and no real square root of its Hessian is defined"
+                "parameters, so its Hessian is not its Fisher and needs its own formulas"
             )
+
+
+class Diagonal(Distribution):
+    """Base where the outputs are independent: F_z is diagonal, and so is its root."""
+
+    def root_diagonal(self, z: Array) -> Array:
+        """The diagonal of B, the shape of z."""
+        raise NotImplementedError
+
+    def root_product(self, z: Array, u: Array) -> Array:
+        return self.root_diagonal(z) * u
+
+    def root_transpose(self, z: Array, v: Array) -> Array:
+        return self.root_diagonal(z) * v
+
+
+def check_dtype(z: Array, y: Array, also: str = "") -> None:
+    """ValueRangeError unless labels are floats of z's dtype, or of a kind in `also`.
+
+    A float64 label would silently turn a float32 computation into float64.
+    """
+    if y.dtype != z.dtype and y.dtype.kind not in also:
+        raise ValueRangeError(
+            f"labels: expected {z.dtype} like the outputs"
+            f"{' or integers' if also else ''}, found {y.dtype}; convert them with "
+            "y.astype(...)"
+        )

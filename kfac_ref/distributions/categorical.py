@@ -22,15 +22,15 @@ class Categorical(Distribution):
         low, high = int(y.min()), int(y.max())
         if low < 0 or high >= z.shape[-1]:
             raise ValueRangeError(
-                f"labels: expected integers from 0 to {z.shape[-1] - 1} (one per class), "
-                f"found values from {low} to {high}"
+                f"labels: expected integers from 0 to {z.shape[-1] - 1} (one per "
+                f"class), found values from {low} to {high}"
             )
 
     def nll(self, z: Array, y: Array) -> Array:
         xp = get_xp(z)
-        top = xp.max(z, axis=-1, keepdims=True)
-        log_sum = top[..., 0] + xp.log(xp.sum(xp.exp(z - top), axis=-1))
-        return log_sum - xp.sum(z * self._one_hot(z, y), axis=-1)
+        shifted = z - xp.max(z, axis=-1, keepdims=True)
+        log_sum = xp.log(xp.sum(xp.exp(shifted), axis=-1))
+        return log_sum - xp.sum(shifted * self._one_hot(z, y), axis=-1)
 
     def gradient(self, z: Array, y: Array) -> Array:
         return self.probabilities(z) - self._one_hot(z, y)
@@ -48,8 +48,9 @@ class Categorical(Distribution):
         return p * (v - (p * v).sum(axis=-1, keepdims=True))  # diag(p) - p p^T
 
     def sample(self, z: Array, rng: np.random.Generator, samples: int) -> Array:
-        u = asarray(rng.random((samples, *z.shape[:-1], 1)).astype(z.dtype), like=z)
-        below = get_xp(z).cumsum(self.probabilities(z), axis=-1)[..., :-1]
+        u = asarray(rng.random((samples, *z.shape[:-1], 1)), like=z)
+        total = get_xp(z).cumsum(self.probabilities(z.astype(u.dtype)), axis=-1)
+        below = total[..., :-1] / total[..., -1:]  # so that no rounding draws p_c = 0
         return (u >= below).sum(axis=-1)  # inverse of the distribution function
 
     def probabilities(self, z: Array) -> Array:

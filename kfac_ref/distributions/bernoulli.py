@@ -1,0 +1,47 @@
+"""Independent Bernoulli distributions from logits (sigmoid cross-entropy)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kfac_ref.backend import Array, asarray, get_xp
+from kfac_ref.distributions.base import Diagonal, check_dtype
+from kfac_ref.errors import ValueRangeError, check_shape
+from kfac_ref.layers.activations import sigmoid, softplus
+
+
+class Bernoulli(Diagonal):
+    """p(y_c = 1|z) = 1 / (1 + exp(-z_c)), independent for each output c.
+
+    Labels y have the shape of z: 0 or 1 (of any integer or boolean dtype, or z's), or
+    soft labels in [0, 1], for which the loss is the cross-entropy. `sample` draws 0 or
+    1 in z's dtype.
+    """
+
+    def __repr__(self) -> str:
+        return "Bernoulli()"
+
+    def check_labels(self, z: Array, y: Array) -> None:
+        check_shape("labels", y, z.shape)
+        check_dtype(z, y, also="biu")
+        low, high = float(y.min()), float(y.max())
+        if not (low >= 0 and high <= 1):
+            raise ValueRangeError(
+                "labels: expected 0, 1, or probabilities between them, found values "
+                f"from {low:g} to {high:g}"
+            )
+
+    def nll(self, z: Array, y: Array) -> Array:
+        y = y.astype(z.dtype)
+        return (y * softplus(-z) + (1.0 - y) * softplus(z)).sum(axis=-1)
+
+    def gradient(self, z: Array, y: Array) -> Array:
+        y = y.astype(z.dtype)  # p - y, without its cancellation where p is close to y
+        return (1.0 - y) * sigmoid(z) - y * sigmoid(-z)
+
+    def root_diagonal(self, z: Array) -> Array:
+        return get_xp(z).exp(-0.5 * (softplus(z) + softplus(-z)))  # sqrt(p (1 - p))
+
+    def sample(self, z: Array, rng: np.random.Generator, samples: int) -> Array:
+        u = asarray(rng.random((samples, *z.shape)), like=z)
+        return (u < sigmoid(z.astype(u.dtype))).astype(z.dtype)
