@@ -8,8 +8,8 @@ k-th vector for example n is
 
     D_nk = sum_t a_nt g_nkt^T       a: (N, T, d_in + 1)      g: (K, N, T, d_out)
 
-with t over the positions that share the weights (T = 1 for a dense layer). `read_a` and
-`read_g` give these two, `a` from the tape, `g` from the cotangent at the layer's output.
+with t over the positions that share the weights (T = 1 for a dense layer). `read_a`
+and `read_g` give these two, `a` from the tape, `g` from the cotangent of the output.
 
 To add a layer: subclass `Layer`; write `forward`, `jvp`, `vjp`; where it has a weight
 set `blocks = 1` and write `init`, `read_a`, `read_g`, too. Forward code is out of
@@ -65,7 +65,7 @@ class Layer:
         raise NotImplementedError
 
     def read_a(self, tape: Tape) -> Array:
-        """a, (N, T, d_in + 1): the layer's input, a 1 appended where there is a bias."""
+        """a, (N, T, d_in + 1): the layer's input, a 1 appended if there is a bias."""
         raise NotImplementedError
 
     def read_g(self, tape: Tape, dy: Array) -> Array:
@@ -100,7 +100,10 @@ def append_one(x: Array) -> Array:
     return xp.concatenate([x, xp.ones((*x.shape[:-1], 1), dtype=x.dtype)], axis=-1)
 
 
-def check_features(layer: Layer, x: Array, features: int) -> None:
-    """ShapeError, naming the layer, unless the last axis of x has `features` entries."""
-    expected = ("N", *[None] * (len(x.shape) - 2), features)
+def check_features(layer: Layer, x: Array, features: int | str) -> None:
+    """ShapeError, naming the layer, unless x is (N, ..., features).
+
+    A word in place of the number of features fits any number.
+    """
+    expected = ("N", *[None] * (len(getattr(x, "shape", ())) - 2), features)
     check_shape(f"input of {layer!r}", x, expected)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from kfac_ref.backend import Array, get_xp
+from kfac_ref.layers.arguments import check_size
 from kfac_ref.layers.base import Layer, Tape, append_one, check_features
 from kfac_ref.layers.initializers import Initializer, glorot
 
@@ -24,6 +25,10 @@ class Dense(Layer):
     bias: bool = True
     initializer: Initializer = field(default=glorot)
     blocks = 1
+
+    def __post_init__(self) -> None:
+        check_size("Dense: d_in", self.d_in)
+        check_size("Dense: d_out", self.d_out)
 
     def __repr__(self) -> str:
         return f"Dense({self.d_in}, {self.d_out}{'' if self.bias else ', bias=False'})"
@@ -61,11 +66,4 @@ class Dense(Layer):
         """[x, 1] W, also for a stack (K, d_in + 1, d_out) of matrices W."""
         get_xp(W, x)  # both from one backend
         y = x @ W[..., : self.d_in, :]
-        return (
-            y
-            + W[..., self.d_in :, :].reshape(
-                *W.shape[:-2], *([1] * (y.ndim - W.ndim + 1)), self.d_out
-            )
-            if self.bias
-            else y
-        )
+        return y + W[..., self.d_in :, :] if self.bias else y

@@ -12,6 +12,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from kfac_ref.errors import ValueRangeError
+from kfac_ref.layers.arguments import check_size
+
 Initializer = Callable[..., np.ndarray]
 Fans = tuple[int, int] | None
 
@@ -19,11 +22,67 @@ Fans = tuple[int, int] | None
 def glorot(
     rng: np.random.Generator, shape: tuple[int, int], bias: bool, fans: Fans = None
 ) -> np.ndarray:
-    """Uniform with variance 2 / (fan_in + fan_out); zero biases (Glorot & Bengio 2010)."""
+    """Uniform, variance 2 / (fan_in + fan_out); zero biases (Glorot & Bengio 2010)."""
     d_in, d_out = shape[0] - bias, shape[1]
     fan_in, fan_out = fans or (d_in, d_out)
     limit = np.sqrt(6.0 / (fan_in + fan_out))
     return _with_bias(rng.uniform(-limit, limit, (d_in, d_out)), bias, 0.0)
+
+
+def lecun(
+    rng: np.random.Generator, shape: tuple[int, int], bias: bool, fans: Fans = None
+) -> np.ndarray:
+    """Normal with variance 1 / fan_in; zero biases (LeCun et al. 1998, section 4.6)."""
+    return _normal(rng, shape, bias, fans, 1.0)
+
+
+def he(
+    rng: np.random.Generator, shape: tuple[int, int], bias: bool, fans: Fans = None
+) -> np.ndarray:
+    """Normal with variance 2 / fan_in; zero biases (He et al. 2015, eq. 10)."""
+    return _normal(rng, shape, bias, fans, 2.0)
+
+
+def sparse(
+    connections: int = 15, scale: float = 1.0, hidden_bias: float = 0.0
+) -> Initializer:
+    """An initializer: each unit gets `connections` incoming weights from N(0, scale^2).
+
+    All its other weights are zero, every bias is `hidden_bias` (Martens 2010, section
+    5). For tanh units, Sutskever et al. 2013 take scale 0.25 and bias 0.5. The
+    initializer raises ValueRangeError for layers of fewer inputs than connections.
+    """
+    check_size("sparse: connections", connections)
+
+    def initializer(
+        rng: np.random.Generator, shape: tuple[int, int], bias: bool, fans: Fans = None
+    ) -> np.ndarray:
+        d_in, d_out = shape[0] - bias, shape[1]
+        if d_in < connections:
+            raise ValueRangeError(
+                f"sparse: expected a layer of at least {connections} inputs, one for "
+                f"each connection, found {d_in}; use sparse(connections={d_in})"
+            )
+        first = np.arange(d_in)[:, None] < np.full(d_out, connections)
+        chosen = rng.permuted(first, axis=0)  # each column for itself
+        weights = rng.normal(0.0, scale, (d_in, d_out))
+        return _with_bias(np.where(chosen, weights, 0.0), bias, hidden_bias)
+
+    return initializer
+
+
+def _normal(
+    rng: np.random.Generator,
+    shape: tuple[int, int],
+    bias: bool,
+    fans: Fans,
+    variance: float,
+) -> np.ndarray:
+    """Normal with variance `variance / fan_in`; zero biases."""
+    d_in, d_out = shape[0] - bias, shape[1]
+    fan_in = fans[0] if fans else d_in
+    weights = rng.normal(0.0, np.sqrt(variance / fan_in), (d_in, d_out))
+    return _with_bias(weights, bias, 0.0)
 
 
 def _with_bias(weights: np.ndarray, bias: bool, value: float) -> np.ndarray:
