@@ -134,7 +134,7 @@ class Distribution:
         if not self.natural:
             raise Unsupported(
                 f"{type(self).__name__} has no {method}: its outputs are not natural "
-                "parameters, so its Hessian is not its Fisher and needs its own formulas"
+                "parameters, so its Hessian is not its Fisher: write the method"
             )
 
 
