@@ -1,0 +1,235 @@
+"""The stand-in for a device array refuses what CuPy refuses."""
+
+from __future__ import annotations
+
+import operator
+
+import numpy as np
+import pytest
+
+import strict
+from strict import StrictArray
+from strict import xp as device
+
+
+@pytest.fixture
+def h(rng):
+    """A host array (5, 3)."""
+    return rng.standard_normal((5, 3))
+
+
+@pytest.fixture
+def d(h):
+    """The same array on the stand-in device."""
+    return device.asarray(h)
+
+
+ON_ITS_WAY_TO_THE_HOST = {
+    "np.asarray": np.asarray,
+    "np.array": np.array,
+    "np.array of a list": lambda d: np.array([d, d]),
+    "np.array of numbers": lambda d: np.array([d.sum(), d.mean()]),
+    "with a dtype": lambda d: np.asarray(d, dtype=np.float32),
+    "np.ascontiguousarray": np.ascontiguousarray,
+    "interface": lambda d: d.__array_interface__["data"],
+    "memoryview": memoryview,
+    "bytes": lambda d: np.frombuffer(d),
+}
+
+
+@pytest.mark.parametrize("way", ON_ITS_WAY_TO_THE_HOST)
+def test_no_silent_way_to_the_host(d, way):
+    with pytest.raises((TypeError, AttributeError), match="device array|bytes-like"):
+        ON_ITS_WAY_TO_THE_HOST[way](d)
+
+
+def test_the_loud_way_to_the_host_is_a_copy(d, h):
+    copy = d.get()
+    np.testing.assert_array_equal(copy, h)
+    copy += 1
+    np.testing.assert_array_equal(d.get(), h)
+
+
+def test_the_way_to_the_device_is_a_copy(h):
+    d = device.asarray(h)
+    before = h.copy()
+    h += 1
+    np.testing.assert_array_equal(d.get(), before)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [np.exp, np.sum, np.linalg.norm, np.transpose, np.linalg.eigh, np.zeros_like],
+    ids=lambda f: f.__name__,
+)
+def test_numpy_functions_are_refused(d, function):
+    with pytest.raises(TypeError, match="NumPy function was applied to a device array"):
+        function(d)
+
+
+def test_numpy_functions_of_several_are_refused(d):
+    for call in (
+        lambda: np.concatenate([d, d]),
+        lambda: np.where(True, d, d),
+        lambda: np.einsum("ni,nj->ij", d, d),
+        lambda: np.stack([d, d]),
+    ):
+        with pytest.raises(TypeError, match="device array"):
+            call()
+
+
+OPERATORS = [
+    operator.add,
+    operator.sub,
+    operator.mul,
+    operator.truediv,
+    operator.pow,
+    operator.lt,
+    operator.eq,
+    operator.iadd,
+    operator.isub,
+    operator.imul,
+    operator.itruediv,
+]
+
+
+@pytest.mark.parametrize("op", OPERATORS, ids=lambda op: op.__name__)
+def test_host_and_device_do_not_mix(d, h, op):
+    with pytest.raises(TypeError, match="host array was mixed"):
+        op(d, h)
+    with pytest.raises(TypeError, match="NumPy function was applied to a device array"):
+        op(h, d)
+
+
+def test_matrix_products_do_not_mix(d, h):
+    with pytest.raises(TypeError, match="host array was mixed"):
+        d @ h.T
+    with pytest.raises(TypeError, match="NumPy function was applied to a device array"):
+        h.T @ d
+
+
+def test_functions_of_the_namespace_refuse_host_arrays(d, h):
+    for call in (
+        lambda: device.exp(h),
+        lambda: device.concatenate([d, h]),
+        lambda: device.where(d > 0, d, h),
+        lambda: device.linalg.cholesky(h),
+        lambda: device.sum(d, where=h > 0),
+    ):
+        with pytest.raises(TypeError, match="host array was mixed"):
+            call()
+
+
+def test_host_arrays_are_no_indices_and_no_values(d, h):
+    rows = np.array([0, 2])
+    with pytest.raises(TypeError, match="host array was mixed"):
+        d[rows]
+    with pytest.raises(TypeError, match="host array was mixed"):
+        d[:, rows]
+    with pytest.raises(TypeError, match="host array was mixed"):
+        d[0] = h[0]
+    with pytest.raises(TypeError, match="host array was mixed"):
+        d[rows] = 0.0
+
+
+def test_host_scalars_that_would_change_the_dtype_are_refused(d):
+    with pytest.raises(TypeError, match="host scalar array was mixed"):
+        d * np.float32(2)
+    with pytest.raises(TypeError, match="host scalar array was mixed"):
+        d + np.int64(2)
+
+
+def test_plain_numbers_are_welcome(d, h):
+    np.testing.assert_array_equal((2 * d - 1.5).get(), 2 * h - 1.5)
+    np.testing.assert_array_equal((1 / d).get(), 1 / h)
+    np.testing.assert_array_equal((d > 0).get(), h > 0)
+
+
+@pytest.mark.parametrize("op", OPERATORS[:7], ids=lambda op: op.__name__)
+def test_device_arrays_among_themselves(d, h, op):
+    result = op(abs(d), abs(d) + 1)
+    assert isinstance(result, StrictArray)
+    np.testing.assert_array_equal(result.get(), op(abs(h), abs(h) + 1))
+
+
+@pytest.mark.parametrize("op", OPERATORS[7:], ids=lambda op: op.__name__)
+def test_in_place_operations_stay_in_place(d, h, op):
+    alias, other = d, d * 3 + 10
+    result = op(d, other)
+    assert result is alias
+    np.testing.assert_array_equal(alias.get(), op(h, h * 3 + 10))
+
+
+@pytest.mark.parametrize("name", ["sum", "mean", "max", "min", "std", "argmax"])
+def test_reductions_are_zero_dimensional_arrays(d, h, name):
+    for result in (getattr(d, name)(), getattr(device, name)(d)):
+        assert isinstance(result, StrictArray) and result.shape == ()
+        assert float(result) == getattr(np, name)(h)
+
+
+def test_numbers_are_taken_out_by_name_only(d):
+    count = (d == d).sum()  # 15
+    assert int(count) == 15 and float(count) == 15.0 and bool(count)
+    assert operator.index(count) == 15 and list(range(20))[count] == 15
+    with pytest.raises(TypeError, match="only integer scalar arrays"):
+        operator.index(d.sum())
+    with pytest.raises(ValueError, match="truth value"):
+        bool(d)
+
+
+def test_shape_and_kin_are_plain(d, h):
+    assert (d.shape, d.dtype, d.ndim, d.size) == ((5, 3), h.dtype, 2, 15)
+    assert (d.nbytes, d.itemsize, len(d)) == (120, 8, 5)
+    assert repr(d) == f"strict{h!r}"
+    np.testing.assert_array_equal(d.T.get(), h.T)
+    for row, expected in zip(d, h, strict=True):
+        assert isinstance(row, StrictArray)
+        np.testing.assert_array_equal(row.get(), expected)
+
+
+def test_indexing_and_assignment(d, h):
+    np.testing.assert_array_equal(d[1:, device.asarray([2, 0])].get(), h[1:, [2, 0]])
+    np.testing.assert_array_equal(d[d > 0].get(), h[h > 0])
+    d[0] = d[1]
+    d[2:, 1] = 4.0
+    h[0] = h[1]
+    h[2:, 1] = 4.0
+    np.testing.assert_array_equal(d.get(), h)
+
+
+def test_the_namespace_returns_device_arrays(d, h):
+    assert d.__array_namespace__() is device and device.__name__ == "strict"
+    assert isinstance(device.zeros((2, 3)), StrictArray)
+    assert device.float64 is np.float64 and device.pi == np.pi
+    assert float(device.finfo(d.dtype).eps) == np.finfo(np.float64).eps
+    np.testing.assert_array_equal(device.array(d).get(), h)
+    halves = device.split(device.arange(4.0), 2)
+    assert [type(half) for half in halves] == [StrictArray, StrictArray]
+
+
+def test_named_tuples_keep_their_names(d, h):
+    result = device.linalg.eigh(d.T @ d)
+    np.testing.assert_array_equal(
+        result.eigenvalues.get(), np.linalg.eigh(h.T @ h).eigenvalues
+    )
+    shape = device.linalg.svd(d, full_matrices=False)
+    assert [part.shape for part in shape] == [(5, 3), (3,), (3, 3)]
+
+
+def test_failed_factorisations_are_silent():
+    indefinite = np.diag([3.0, -1.0, 2.0])
+    singular = np.diag([3.0, 0.0, 2.0])
+    with pytest.raises(np.linalg.LinAlgError):  # the control: NumPy is not silent
+        np.linalg.cholesky(indefinite)
+    assert np.isnan(device.linalg.cholesky(device.asarray(indefinite)).get()).all()
+    assert np.isnan(device.linalg.inv(device.asarray(singular)).get()).all()
+    right = device.ones((3, 2))
+    result = device.linalg.solve(device.asarray(singular), right)
+    assert result.shape == (3, 2) and np.isnan(result.get()).all()
+
+
+def test_successful_factorisations_are_numpys(h):
+    M = h.T @ h
+    L = device.linalg.cholesky(device.asarray(M))
+    np.testing.assert_array_equal(L.get(), np.linalg.cholesky(M))
+    assert strict.StrictArray is type(L)
