@@ -54,7 +54,7 @@ class Estimate:
 
     def count(self, z: Array) -> int:
         """K, the number of vectors for each example."""
-        return self.samples
+        return self.samples  # 1 unless it draws
 
     def vectors(
         self, distribution: Distribution, z: Array, drawn: Array, start: int, stop: int
@@ -192,14 +192,19 @@ def make_estimate(name: str | Estimate, samples: int = 1) -> Estimate:
     """The estimate of that name, or of another library's word for it.
 
     `samples` is the number of labels or sign vectors drawn for each example. Raises
-    UnknownName, with the closest known name, and ValueRangeError for samples < 1.
+    UnknownName, with the closest known name, and ValueRangeError for samples < 1 or where
+    nothing is drawn.
     """
     if isinstance(name, Estimate):
         return name
-    if samples < 1:
-        raise ValueRangeError(f"samples: expected at least 1, found {samples}")
-    canonical = ALIASES.get(name, name)
-    return ESTIMATES[choose("estimate", canonical, [*ESTIMATES, *ALIASES])](samples)
+    choose("estimate", name, [*ESTIMATES, *ALIASES])
+    kind = ESTIMATES[ALIASES.get(name, name)]
+    if samples < 1 or (samples > 1 and not kind.is_random):
+        expected = "at least 1" if kind.is_random else "1, for it draws nothing"
+        raise ValueRangeError(
+            f"samples of estimate {name!r}: expected {expected}; found {samples}"
+        )
+    return kind(samples)
 
 
 def _is_list(labels: Array) -> bool:

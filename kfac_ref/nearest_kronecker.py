@@ -28,6 +28,9 @@ def nearest_kronecker(pairs: Pairs, block: int, G: Array) -> tuple[Array, Array]
     singular values are too close.
     """
     xp = get_xp(G)
+    if float(xp.linalg.norm(G)) == 0.0:  # nothing arrives: the block is zero
+        d = pairs.shapes[block][0]
+        return xp.zeros((d, d), dtype=G.dtype), G
     kept = _keep(pairs, block)
     size = G.shape[0]
 

@@ -11,7 +11,7 @@ def host(x):
     """The host copy of an array, of a list of arrays, or of a number."""
     if isinstance(x, list | tuple):
         return [host(v) for v in x]
-    return np.asarray(x) if isinstance(x, int | float) else to_numpy(x)
+    return np.array(x if isinstance(x, int | float) else to_numpy(x))
 
 
 def relative_error(actual, expected):
