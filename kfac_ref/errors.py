@@ -37,15 +37,21 @@ class Unsupported(KfacError, TypeError):
 
 
 class NotPositiveDefinite(KfacError, ArithmeticError):
-    """A matrix that has no Cholesky factor, with lambda and its condition number."""
+    """A matrix that has no Cholesky factor, with lambda and its condition number.
 
-    def __init__(self, where: str, damping: float, smallest: float, largest: float):
-        self.damping, self.smallest, self.largest = damping, smallest, largest
-        self.condition = abs(largest / smallest) if smallest else float("inf")
+    `eigenvalues` on the host, lambda included; the condition number is the largest
+    absolute value over the smallest. One of 1 / eps or more is singular to rounding.
+    """
+
+    def __init__(self, where: str, damping: float, eigenvalues: Iterable[float]):
+        values = [float(v) for v in eigenvalues]
+        sizes = [abs(v) for v in values]
+        self.damping, self.smallest, self.largest = damping, min(values), max(values)
+        self.condition = max(sizes) / min(sizes) if min(sizes) else float("inf")
         super().__init__(
-            f"{where} is not positive definite: with lambda = {damping:g} its eigenvalues "
-            f"run from {smallest:.3g} to {largest:.3g} (condition number "
-            f"{self.condition:.3g}); use a larger damping"
+            f"{where} is not positive definite: with lambda = {damping:g} its "
+            f"eigenvalues run from {self.smallest:.3g} to {self.largest:.3g} (condition "
+            f"number {self.condition:.3g}); use a larger damping"
         )
 
 
@@ -54,8 +60,9 @@ def choose(what: str, name: Any, known: Iterable[str]) -> str:
     known = list(known)
     if name in known:
         return name
-    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    folded = {k.lower(): k for k in known}  # so that 'same' is near to 'SAME'
+    near = difflib.get_close_matches(str(name).lower(), folded, n=1, cutoff=0.4)
+    hint = f"did you mean {folded[near[0]]!r}? " if near else ""
     raise UnknownName(f"unknown {what} {name!r}: {hint}known: {', '.join(known)}")
 
 

@@ -73,8 +73,9 @@ class BatchStandardize(Standardize):
     """Over all axes but the last: every channel for itself.
 
     With the batch's own statistics the examples mix. With given ones, `mean` and
-    `variance` (C,), they do not: the layer is then a fixed affine map. It takes the
-    numbers on x's backend and in x's dtype. `statistics` computes them from a batch.
+    `variance` (C,), they do not: the layer is then a fixed affine map. `statistics`
+    computes them from a batch; given ones may be of any backend and float type, and are
+    used on x's backend in x's float type.
     """
 
     mixes_examples = True
