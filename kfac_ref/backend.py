@@ -38,8 +38,8 @@ def get_xp(*arrays: Array) -> ModuleType:
         found.pop("numpy", None)  # autograd mixes its boxes with plain constants
     if len(found) != 1:
         raise BackendError(
-            f"arrays of two backends meet: {', '.join(sorted(found))}; move them to one "
-            "with kfac_ref.backend.asarray(x, like=...)"
+            f"arrays of two backends meet: {', '.join(sorted(found))}; move them to "
+            "one with kfac_ref.backend.asarray(x, like=...)"
             if found
             else "get_xp needs at least one array"
         )
@@ -108,6 +108,10 @@ def asarray(host: Array, like: Array | None = None) -> Array:
 def to_numpy(array: Array) -> np.ndarray:
     """The values of `array` on the host, as a NumPy array."""
     xp = get_xp(array)
+    if xp.__name__ == "autograd.numpy":
+        raise BackendError(
+            "to_numpy: autograd is tracing this array; take values outside the gradient"
+        )
     return np.asarray(array) if xp is np else array.get()
 
 
