@@ -13,8 +13,9 @@ from __future__ import annotations
 import gzip
 import math
 import zlib
+from io import BufferedIOBase
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -118,7 +119,7 @@ def read_idx(path: str | Path, dimensions: int) -> np.ndarray:
         raise DatasetError(f"{path}: cannot be read: {error}") from error
 
 
-def _read_header(path: Path, file: BinaryIO, dimensions: int) -> list[int]:
+def _read_header(path: Path, file: BufferedIOBase, dimensions: int) -> list[int]:
     """The shape, after the header has been compared with what it should be."""
     expected = f"0000 08{dimensions:02x}"
     magic = file.read(4)
@@ -151,7 +152,7 @@ def _read_header(path: Path, file: BinaryIO, dimensions: int) -> list[int]:
     return shape
 
 
-def _read_bytes(path: Path, file: BinaryIO, claimed: int) -> np.ndarray:
+def _read_bytes(path: Path, file: BufferedIOBase, claimed: int) -> np.ndarray:
     """What follows the header; one byte more, so that gzip compares its checksum."""
     content = file.read(claimed + 1)
     if len(content) != claimed:
