@@ -52,6 +52,7 @@ $(STAMP): pyproject.toml requirements/lock.txt requirements/setup.sh
 	@requirements/setup.sh $(VENV) $(PYTHON)
 	@touch $@
 
-ifdef PYTHON # a named interpreter is compared with the one that .venv has
+# A named interpreter is compared with the one of .venv, and a broken .venv is mended.
+ifneq ($(PYTHON)$(shell test -x $(BIN)/python && echo runs),runs)
 $(STAMP): force
 endif
