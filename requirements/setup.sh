@@ -16,12 +16,12 @@ fail() {
     exit 1
 }
 
-find_python() {
+find_python() { # sets python, and asked: its version
     found=
     for python in $candidates; do
-        has=$("$python" -c "$version" 2>/dev/null) || continue
+        asked=$("$python" -c "$version" 2>/dev/null) || continue
         if "$python" -c "$new_enough"; then return; fi
-        found="$found $python is $has;"
+        found="$found $python ($asked)"
     done
     fail "needs Python 3.11 or later; looked for: $candidates" \
         "found:${found:- none of them}" \
@@ -37,7 +37,6 @@ if usable; then
     has=$("$venv/bin/python" -c "$version")
     if [ -n "$wanted" ]; then
         find_python
-        asked=$("$python" -c "$version")
         [ "$asked" = "$has" ] || fail \
             "$venv has Python $has, but PYTHON=$wanted is $asked; run 'make clean' first"
     fi
@@ -47,7 +46,7 @@ else
         "$python has no venv module to make $venv with" \
         "install it (Debian, Ubuntu: apt install python3-venv), or name another" \
         "interpreter: make PYTHON=/path/to/python3.12 ..."
-    echo "kfac_ref: making $venv with $python ($("$python" -c "$version"))"
+    echo "kfac_ref: making $venv with $python ($asked)"
     "$python" -m venv --clear "$venv"
 fi
 
