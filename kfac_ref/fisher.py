@@ -11,7 +11,7 @@ from kfac_ref.backend import Array, get_xp
 from kfac_ref.exact_blocks import dense_blocks
 from kfac_ref.matrices import Dense
 from kfac_ref.network import Network
-from kfac_ref.pairs import MEMORY, pairs
+from kfac_ref.pairs import MEMORY, propagate
 from kfac_ref.products import CurvatureProduct, check_block
 
 
@@ -76,7 +76,9 @@ def _matrix(
         )
     estimate = {"fisher": "expectation"}.get(matrix, matrix)
     return Dense(
-        dense_blocks(pairs(network, params, x, estimate, y=y, memory=memory), blocks),
+        dense_blocks(
+            propagate(network, params, x, estimate, y=y, memory=memory), blocks
+        ),
         name,
     )
 

@@ -4,7 +4,8 @@
 
 `Pairs` walks over the examples in chunks, so that memory is bounded; a `Chunk` holds
 `a` of its examples and propagates vectors back when it is asked for `g`, all at once or
-a few at a time. `given_pairs` makes the same from arrays of another implementation.
+a few at a time. `propagate` makes them from a network, `given_pairs` from the arrays of
+another implementation.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class Chunk:
 
     a: list[Array]
     count: int  # K
+    size: int  # bytes of the g of every block for one vector
     backward: Callable[[int, int], list[Array]]
 
     def g(self) -> list[Array]:
@@ -37,11 +39,8 @@ class Chunk:
 
     def g_by_vectors(self) -> Iterator[list[Array]]:
         """g of every block for a few vectors at a time, as many as fit into a cache."""
-        first = self.backward(0, 1)
-        size = sum(g.nbytes for g in first)
-        step = max(1, CACHE // size)
-        yield first
-        for start in range(1, self.count, step):
+        step = max(1, CACHE // self.size)
+        for start in range(0, self.count, step):
             yield self.backward(start, min(start + step, self.count))
 
 
@@ -59,21 +58,23 @@ class Pairs:
     memory: int
     make: Callable[[int, int], Chunk]
 
-    def chunks(self, per_example: int = 0) -> Iterator[Chunk]:
-        """Chunks of examples, of which each takes `per_example` numbers of workspace.
+    def chunks(self, per_example: int = 0, fixed: int = 0) -> Iterator[Chunk]:
+        """Chunks of examples; what is done with them takes `fixed` numbers of workspace,
+        and `per_example` for each example.
 
         The numbers of a and g themselves are counted here; the sum stays under
         `memory` bytes, except that a chunk has at least one example.
         """
         sizes = zip(self.shapes, self.positions, strict=True)
-        own = sum(T * (d + 2 * self.count * o) for (d, o), T in sizes)
-        fit = self.memory // (self.like.itemsize * (own + per_example))
+        own = sum(T * (2 * d + self.count * (d + 2 * o)) for (d, o), T in sizes)
+        room = self.memory // self.like.itemsize - fixed
+        fit = room // (own + per_example)
         step = self.examples if self.mixes_examples else max(1, fit)
         for start in range(0, self.examples, step):
             yield self.make(start, min(start + step, self.examples))
 
 
-def pairs(
+def propagate(
     network: Network,
     params: list[Array],
     x: Array,
@@ -100,6 +101,8 @@ def pairs(
     if y is not None:
         network.check_labels(z, y)
     drawn = chosen.draw(network.distribution, z, y, rng)
+    sizes = zip(network.shapes, positions, strict=True)
+    per_vector = z.itemsize * sum(T * o for (_, o), T in sizes)
 
     def make(start: int, stop: int) -> Chunk:
         z, tape = network.forward(params, x[start:stop])
@@ -109,7 +112,8 @@ def pairs(
             dz = chosen.vectors(network.distribution, z, mine, first, last)
             return network.body.backward(params, tape, dz, input_needed=False)[1]
 
-        return Chunk(network.body.inputs(tape), chosen.count(z), backward)
+        size = (stop - start) * per_vector
+        return Chunk(network.body.inputs(tape), chosen.count(z), size, backward)
 
     return Pairs(
         network.names,
@@ -130,7 +134,7 @@ def _check_given(estimate: Estimate, network: Network, y: Array, rng: object) ->
         raise ValueRangeError(f"estimate {name}: needs the observed labels, y=...")
     if rng is None and estimate.is_random:
         raise ValueRangeError(
-            f"estimate {name}: needs a random generator, rng=numpy.random.default_rng(...)"
+            f"estimate {name}: needs a generator, rng=numpy.random.default_rng(...)"
         )
 
 
@@ -154,14 +158,19 @@ def given_pairs(
         check_batch(f"a of {name}", ai)
         check_batch(f"g of {name}", gi)
     get_xp(*a, *g)
+    per_vector = sum(gi[0, 0].nbytes for gi in g)
 
     def make(start: int, stop: int) -> Chunk:
         return Chunk(
             [ai[start:stop] for ai in a],
             K,
+            (stop - start) * per_vector,
             lambda first, last: [gi[first:last, start:stop] for gi in g],
         )
 
     shapes = [(ai.shape[-1], gi.shape[-1]) for ai, gi in zip(a, g, strict=True)]
     positions = [ai.shape[1] for ai in a]
     return Pairs(names, shapes, positions, N, K, a[0], False, memory, make)
+
+
+pairs = propagate  # the old name, for a moment

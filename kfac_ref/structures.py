@@ -5,7 +5,7 @@ Each function turns pairs (a, g) into a structured matrix:
     full                   everything                      F
     block_diagonal         one block per layer             F_ll
     diagonal               the diagonal                    [F_ll]_ii
-    kronecker              A (x) G                         Martens & Grosse 2015, eq. (8)
+    kronecker              A (x) G                         Martens & Grosse 2015, 3.1
     eigenvalue_corrected   its eigenbasis, F's second moments in it   George et al. 2018
     best_kronecker         argmin ||F_ll - X (x) Y||_F     Van Loan & Pitsianis 1993
     block_tridiagonal      the inverse has three bands     Martens & Grosse 2015, 4.3
@@ -18,9 +18,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from kfac_ref.backend import Array, eigh, get_xp
 from kfac_ref.damping import factored_tikhonov
 from kfac_ref.errors import Unsupported, choose
+from kfac_ref.estimates import Estimate
 from kfac_ref.exact_blocks import dense_blocks
 from kfac_ref.matrices import (
     BlockDiagonal,
@@ -32,7 +35,8 @@ from kfac_ref.matrices import (
     SymmetricMatrix,
 )
 from kfac_ref.nearest_kronecker import nearest_kronecker
-from kfac_ref.pairs import Pairs
+from kfac_ref.network import Network
+from kfac_ref.pairs import MEMORY, Pairs, propagate
 
 Bases = list[tuple[Array, Array]]
 
@@ -99,7 +103,7 @@ def eigenvalue_corrected(pairs: Pairs) -> BlockDiagonal:
 
 
 def _second_moments(pairs: Pairs, bases: Bases | None) -> list[Array]:
-    """1/N sum_nk (U_A^T D_nk U_G)^2, elementwise, for every layer: (d_in + 1, d_out)."""
+    """1/N sum_nk (U_A^T D_nk U_G)^2, by element, for every layer: (d_in + 1, d_out)."""
     total: list[Any] = [0.0] * len(pairs.shapes)
     largest = max(d * o for d, o in pairs.shapes)
     shared = max(pairs.positions) > 1
@@ -198,3 +202,26 @@ STRUCTURES: dict[str, Callable[..., SymmetricMatrix]] = {
 def make_structure(name: str, pairs: Pairs, **options: Any) -> SymmetricMatrix:
     """The structure of that name; UnknownName, with the closest name, for others."""
     return STRUCTURES[choose("structure", name, STRUCTURES)](pairs, **options)
+
+
+def curvature(
+    network: Network,
+    params: list[Array],
+    x: Array,
+    structure: str = "kronecker",
+    estimate: str | Estimate = "expectation",
+    *,
+    y: Array | None = None,
+    rng: np.random.Generator | None = None,
+    samples: int = 1,
+    memory: int = MEMORY,
+    **options: Any,
+) -> SymmetricMatrix:
+    """Questions 1 and 2 in one call: `make_structure(structure, propagate(...))`.
+
+    `options` go to the structure: block_tridiagonal needs `damping`. Any estimate goes
+    with any structure. Mean over the examples of the batch x.
+    """
+    given = {"y": y, "rng": rng, "samples": samples, "memory": memory}
+    pairs = propagate(network, params, x, estimate, **given)
+    return make_structure(structure, pairs, **options)

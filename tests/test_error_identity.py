@@ -7,14 +7,13 @@ from math import factorial
 
 import numpy as np
 import pytest
-from helpers import assert_exact, host, relative_error
-from networks import N, ag, chain, classes, inputs, parameters
 
+from helpers import assert_exact, host, relative_error
 from kfac_ref.distributions import Categorical, squared_error
 from kfac_ref.fisher import fisher_matrix, ggn_matrix
 from kfac_ref.hessian import hessian_matrix
 from kfac_ref.layers import ReLU, Tanh
-from kfac_ref.pairs import given_pairs, pairs
+from kfac_ref.pairs import given_pairs, propagate
 from kfac_ref.structures import (
     best_kronecker,
     block_diagonal,
@@ -23,6 +22,7 @@ from kfac_ref.structures import (
     kronecker,
     kronecker_factors,
 )
+from networks import N, ag, chain, classes, inputs, parameters
 
 
 @pytest.fixture
@@ -42,19 +42,21 @@ def blocks_and_pairs(found):
 
 def test_x12_error_identity(problem):
     """F_l - K_l = E_n[(A_n - A) (x) (G_n - G)]: the cross-covariance, nothing else."""
-    for F, K, A_n, G_n in blocks_and_pairs(pairs(*problem)):
+    for F, K, A_n, G_n in blocks_and_pairs(propagate(*problem)):
         A, G = A_n.mean(axis=0), G_n.mean(axis=0)
         each = zip(A_n, G_n, strict=True)
         covariance = sum(np.kron(An - A, Gn - G) for An, Gn in each) / N
         assert np.linalg.norm(F - K - covariance) < 1e-13 * np.linalg.norm(F)
         assert np.linalg.norm(covariance) > 0.01 * np.linalg.norm(F)
-        uncentred = sum(np.kron(An, Gn - G) for An, Gn in zip(A_n, G_n, strict=True)) / N
+        uncentred = (
+            sum(np.kron(An, Gn - G) for An, Gn in zip(A_n, G_n, strict=True)) / N
+        )
         assert_exact(uncentred, covariance, 1e-11)  # centring one of the two is enough
 
 
 def test_x13_norm_bound(problem):
     """||F - K|| <= sqrt(E||A_n - A||^2) sqrt(E||G_n - G||^2) (Cauchy-Schwarz)."""
-    for F, K, A_n, G_n in blocks_and_pairs(pairs(*problem)):
+    for F, K, A_n, G_n in blocks_and_pairs(propagate(*problem)):
         spread_A = np.linalg.norm(A_n - A_n.mean(axis=0), axis=(1, 2))
         spread_G = np.linalg.norm(G_n - G_n.mean(axis=0), axis=(1, 2))
         bound = np.sqrt((spread_A**2).mean() * (spread_G**2).mean())
@@ -91,7 +93,7 @@ def test_x14_entries_of_the_error_are_cumulants(problem):
     """k(a1,a2,g1,g2) + k(a1) k(a2,g1,g2) + k(a2) k(a1,g1,g2), Martens & Grosse 3.1."""
     net, params, x = problem
     assert len(list(partitions([0, 1, 2, 3]))) == 15
-    found = pairs(net, params, x)
+    found = propagate(net, params, x)
     p = host(Categorical().probabilities(net.predict(params, x))).T / N  # (C, N)
     for (F, K, *_), (a, g) in zip(blocks_and_pairs(found), ag(found), strict=True):
         gradients = g[:, :, 0] / np.sqrt(p * N)[:, :, None]  # of label k, unweighted
@@ -112,7 +114,7 @@ def test_x14_entries_of_the_error_are_cumulants(problem):
 def test_x14_needs_labels_of_the_model(problem, rng, xp):
     """With observed labels E[g] is not zero, and the three cumulants do not suffice."""
     net, params, x = problem
-    found = pairs(net, params, x, "empirical", y=classes(rng, xp))
+    found = propagate(net, params, x, "empirical", y=classes(rng, xp))
     (F, K, *_), (a, g) = next(blocks_and_pairs(found)), ag(found)[0]
     w, o = np.full(N, 1 / N), g.shape[-1]
     a1, a2, g1, g2 = a[:, 0, 0], a[:, 0, 1], g[0, :, 0, 0], g[0, :, 0, 1]
@@ -128,7 +130,7 @@ def enumerated(net, params, x, xp, labels, weights):
     """Sum over label vectors of weight times the K-FAC factors G for these labels."""
     total = [0.0 for _ in net.shapes]
     for y, weight in zip(labels, weights, strict=True):
-        found = pairs(net, params, x, "empirical", y=xp.asarray(np.array(y)))
+        found = propagate(net, params, x, "empirical", y=xp.asarray(np.array(y)))
         total = [
             s + weight * host(G)
             for s, G in zip(total, kronecker_factors(found)[1], strict=True)
@@ -143,7 +145,7 @@ def test_x15_expected_G_of_one_sample_is_G_in_expectation(xp, rng):
     p = host(Categorical().probabilities(net.predict(params, x)))
     labels = list(itertools.product(range(3), repeat=4))
     weights = [np.prod([p[n, c] for n, c in enumerate(y)]) for y in labels]
-    expected = kronecker_factors(pairs(net, params, x))[1]
+    expected = kronecker_factors(propagate(net, params, x))[1]
     uniform = [1 / len(labels)] * len(labels)
     found = enumerated(net, params, x, xp, labels, weights)
     wrong = enumerated(net, params, x, xp, labels, uniform)
@@ -159,13 +161,13 @@ def test_x16_enumerated_labels_are_the_expectation_and_the_ggn(problem, xp):
     type_1 = 0.0
     for c in range(3):
         y = xp.asarray(np.full(N, c))
-        (flat,) = [rows(pairs(net, params, x, "empirical", y=y))]
+        (flat,) = [rows(propagate(net, params, x, "empirical", y=y))]
         type_1 = type_1 + (flat.T * p[:, c]) @ flat / N
     F = fisher_matrix(net, params, x).to_dense()
     assert_exact(type_1, F)
     assert_exact(ggn_matrix(net, params, x).to_dense(), F)
     y = xp.asarray(p.argmax(axis=1))
-    observed = full(pairs(net, params, x, "empirical", y=y)).to_dense()
+    observed = full(propagate(net, params, x, "empirical", y=y)).to_dense()
     assert relative_error(observed, F) > 0.1
 
 
@@ -178,9 +180,11 @@ def rows(found):
 def test_x17_empirical_fisher_of_a_sampled_label_is_the_sampled_fisher(problem, xp):
     net, params, x = problem
     y = Categorical().sample(net.predict(params, x), np.random.default_rng(5), 1)[0]
-    empirical = full(pairs(net, params, x, "empirical", y=y)).to_dense()
+    empirical = full(propagate(net, params, x, "empirical", y=y)).to_dense()
     same, other = (
-        full(pairs(net, params, x, "sampled", rng=np.random.default_rng(s))).to_dense()
+        full(
+            propagate(net, params, x, "sampled", rng=np.random.default_rng(s))
+        ).to_dense()
         for s in (5, 6)
     )
     assert_exact(empirical, same)
@@ -219,7 +223,7 @@ def errors(found):
 
 
 def test_x19_eigenvalue_correction_never_hurts_and_keeps_the_trace(problem):
-    found = pairs(*problem)
+    found = propagate(*problem)
     kfac, ekfac, _ = errors(found)
     assert (ekfac < kfac).all() and (ekfac > 0.01 * kfac).all()
     corrected, exact = eigenvalue_corrected(found).blocks, block_diagonal(found).blocks
@@ -229,7 +233,7 @@ def test_x19_eigenvalue_correction_never_hurts_and_keeps_the_trace(problem):
 
 
 def test_x20_best_product_is_never_worse_than_kfac(problem):
-    kfac, _, best = errors(pairs(*problem))
+    kfac, _, best = errors(propagate(*problem))
     assert (best < kfac).all() and (best > 0.01).all()
 
 
@@ -237,7 +241,7 @@ def test_x20_no_order_between_ekfac_and_the_best_product(rng):
     """Either can be nearer; one example of each."""
     net = chain(Tanh, squared_error())
     params, x = parameters(net, rng, np, 3.0), inputs(rng, np)
-    _, ekfac, best = errors(pairs(net, params, x))
+    _, ekfac, best = errors(propagate(net, params, x))
     assert best[0] < ekfac[0]
     # inputs and errors along axes, dependent: diagonal in K-FAC's basis, no product
     axes_a, axes_g = [0, 1, 2, 0, 1], [0, 1, 0, 0, 1]

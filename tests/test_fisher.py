@@ -5,10 +5,9 @@ from __future__ import annotations
 import autograd.numpy as anp
 import numpy as np
 import pytest
-from helpers import assert_exact, host, relative_error
-from networks import N, chain, classes, inputs, parameters
 from scipy.sparse.linalg import cg, eigsh
 
+from helpers import assert_exact, host, relative_error
 from kfac_ref import definition
 from kfac_ref.backend import get_xp
 from kfac_ref.distributions import (
@@ -19,8 +18,13 @@ from kfac_ref.distributions import (
     NormalMeanVariance,
     Poisson,
 )
-from kfac_ref.errors import BackendError, ShapeError, UnknownName, Unsupported
-from kfac_ref.errors import ValueRangeError
+from kfac_ref.errors import (
+    BackendError,
+    ShapeError,
+    UnknownName,
+    Unsupported,
+    ValueRangeError,
+)
 from kfac_ref.fisher import empirical_fisher_matrix, fisher_matrix, ggn_matrix
 from kfac_ref.hessian import HessianProduct, hessian_matrix
 from kfac_ref.layers import (
@@ -37,6 +41,8 @@ from kfac_ref.layers import (
 )
 from kfac_ref.network import Network
 from kfac_ref.products import CurvatureProduct
+from networks import N, chain, classes, inputs, parameters
+
 
 def labels(distribution, rng):
     kind = type(distribution)
@@ -102,6 +108,9 @@ def log_prob(distribution):
 @pytest.mark.parametrize("distribution", CASES, ids=repr)
 def test_fisher_equals_the_definition(xp, rng, distribution):
     net, params, x, _ = problem(distribution, rng, xp)
+    if isinstance(distribution, Poisson):  # the witness sums over 30 counts an output
+        net = chain(distribution=distribution, sizes=(5, 2, 4, 1))
+        params = parameters(net, rng, xp)
     theta, function = host(net.flatten(params)), as_function(net.shapes)
     outcomes = OUTCOMES[type(distribution)]
     F = definition.fisher(function, theta, host(x), log_prob(distribution), outcomes)
@@ -189,14 +198,9 @@ def test_embedding_of_sequences(xp, rng):
         return net.forward(net.unflatten(theta), x)[0]
 
     theta, words = host(net.flatten(params)), host(x)
-    J = np.stack(
-        [
-            definition._autograd().jacobian(lambda t: function(t, words[n : n + 1]))(theta)
-            for n in range(5)
-        ]
-    )[:, 0]  # (N, T, C, P)
+    J = definition._autograd().jacobian(lambda t: function(t, words))(theta)
     F_z = host(Categorical().fisher(net.predict(params, x)))
-    expected = np.einsum("ntcp,ntcd,ntdq->pq", J, F_z, J) / 5
+    expected = np.einsum("ntcp,ntcd,ntdq->pq", J, F_z, J) / 5  # J (N, T, C, P)
     assert_exact(fisher_matrix(net, params, x).to_dense(), expected)
 
 
@@ -224,7 +228,10 @@ def test_products_equal_the_matrix(xp, rng, distribution, matrix):
         U = xp.asarray(rng.normal(size=(product.columns, 2)))
         BtV = product.factor_transpose(V)
         assert_exact(product.factor(BtV), C @ host(V))  # B B^T = C
-        one, other = (host(U) * host(BtV)).sum(), (host(product.factor(U)) * host(V)).sum()
+        one, other = (
+            (host(U) * host(BtV)).sum(),
+            (host(product.factor(U)) * host(V)).sum(),
+        )
         assert abs(one / other - 1) < 1e-11  # adjoint
         assert_exact(product.factor(U[:, 0]), host(product.factor(U))[:, 0])
 
@@ -305,7 +312,7 @@ def test_hessian_of_one_block(rng):
 
 
 def test_float32_is_kept(xp, rng):
-    net, params, x, y = problem(Categorical(), rng, xp)
+    net, params, x, _ = problem(Categorical(), rng, xp)
     low = [W.astype(np.float32) for W in params]
     small = x.astype(np.float32)
     F = fisher_matrix(net, low, small).to_dense()
@@ -317,7 +324,9 @@ def test_float32_is_kept(xp, rng):
 
 def test_errors(xp, rng):
     net, params, x, y = problem(Categorical(), rng, xp)
-    with pytest.raises(ShapeError, match=r"expected shape \(37,\) or \(37, m\), found \(5,\)"):
+    with pytest.raises(
+        ShapeError, match=r"expected shape \(39,\) or \(39, m\), found \(5,\)"
+    ):
         CurvatureProduct(net, params, x).product(xp.asarray(np.ones(5)))
     with pytest.raises(UnknownName, match="did you mean 'fisher'"):
         CurvatureProduct(net, params, x, matrix="fischer")
@@ -334,7 +343,9 @@ def test_errors(xp, rng):
 
 
 def test_hessian_without_autograd_says_what_to_install(rng, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "autograd.differential_operators", None)
+    monkeypatch.setitem(
+        __import__("sys").modules, "autograd.differential_operators", None
+    )
     net, params, x, y = problem(Categorical(), rng, np)
     with pytest.raises(ImportError, match="pip install"):
         HessianProduct(net, params, x, y)

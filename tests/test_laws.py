@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import host
-from networks import N, SIZES, chain, inputs, parameters
-from test_exactness import gaps
 
+from helpers import host
 from kfac_ref.backend import get_xp
 from kfac_ref.distributions import Categorical, squared_error
 from kfac_ref.fisher import fisher_matrix
+from kfac_ref.layers import Dense, Tanh
 from kfac_ref.layers.activations import Elementwise
 from kfac_ref.network import Network
-from kfac_ref.layers import Dense, Tanh
-from kfac_ref.pairs import pairs
+from kfac_ref.pairs import propagate
 from kfac_ref.structures import full
+from networks import SIZES, N, chain, inputs, parameters
+from test_exactness import gaps
 
 
 def slope(x, y):
@@ -42,7 +42,10 @@ def test_k1_fisher_is_the_second_order_of_the_divergence(xp, rng):
         d = rng.normal(size=net.size)
         d = xp.asarray(d / np.linalg.norm(d))
         quadratic = 0.5 * float(d @ (F @ d))
-        kl = [mean_kl(z, net.predict(net.unflatten(theta + float(e) * d), x)) for e in steps]
+        kl = [
+            mean_kl(z, net.predict(net.unflatten(theta + float(e) * d), x))
+            for e in steps
+        ]
         remainder = np.abs(np.array(kl) - steps**2 * quadratic)
         slopes.append(slope(steps, remainder))
         wrong = np.abs(np.array(kl) - steps**2 * quadratic * 1.1)
@@ -60,7 +63,7 @@ def test_k2_error_of_sampled_labels_falls_as_the_root_of_their_number(xp):
     for M in numbers:
         errors = []
         for _ in range(10):
-            found = pairs(net, params, x, "sampled", rng=rng, samples=M)
+            found = propagate(net, params, x, "sampled", rng=rng, samples=M)
             errors.append(np.linalg.norm(host(full(found).to_dense()) - exact, 2))
         mean_errors.append(np.mean(errors))
     assert abs(slope(numbers, mean_errors) + 0.5) < 0.05
@@ -85,7 +88,7 @@ def test_k3_error_is_first_order_in_the_nonlinearity(xp, rng, monkeypatch):
     alphas, found = np.array([1e-3, 1e-2, 1e-1]), []
     for alpha in alphas:
         monkeypatch.setattr(PartlyTanh, "alpha", float(alpha))
-        found.append(gaps(pairs(net, params, x))[:-1])
+        found.append(gaps(propagate(net, params, x))[:-1])
     for errors in np.array(found).T:
         assert abs(slope(alphas, errors) - 1.0) < 0.05
         assert errors[-1] > 1e-3
@@ -98,7 +101,8 @@ def test_k3_error_is_second_order_in_the_spread_of_the_inputs(xp, rng, order):
     centre, directions = rng.normal(0.4, 1, SIZES[0]), rng.normal(size=(N, SIZES[0]))
     spreads = np.array([1e-3, 1e-2, 1e-1])
     found = [
-        gaps(pairs(net, params, xp.asarray(centre + e * directions))) for e in spreads
+        gaps(propagate(net, params, xp.asarray(centre + e * directions)))
+        for e in spreads
     ]
     for errors in np.array(found).T:
         assert abs(slope(spreads, errors) - order) < 0.1
