@@ -1,0 +1,136 @@
+"""What every matrix here can do: `M @ v`, `M.solve(v, damping)`, `M.power(p)`, ...
+
+A matrix is symmetric, positive semi-definite, P x P, and knows nothing of networks. A
+vector `v` is (P,), or (P, k) for k columns; `damping` is lambda in M + lambda I. The
+arrays that a matrix is made of are not copied: do not change them. Nothing is cached,
+so each call factorises anew; to use a factorisation again, keep `inverse(damping)`.
+
+Positive definite means: the smallest eigenvalue stands out from the rounding error of
+the factorisation in use, about size * eps * largest. Otherwise `solve`, `logdet` and
+the negative powers raise NotPositiveDefinite, on every backend alike. `power(1/2)`
+counts eigenvalues within that error of zero as zero, and raises for more negative ones.
+Nothing else is clipped. Eigenvalues that are given (Diagonal, EigenKronecker) have no
+such error: there, positive means > 0, and `power(1/2)` raises for any that is < 0.
+
+To add a kind: subclass `SymmetricMatrix`; write `_product`, `to_dense` and `storage`;
+override the rest where the structure makes it cheaper than the dense matrix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from kfac_ref.backend import Array, cholesky_solve, get_xp, linear_operator
+from kfac_ref.errors import ShapeError
+from kfac_ref.matrices.definite import check_damping, factorize
+
+
+class SymmetricMatrix:
+    """Base of all kinds; what it computes, it computes from the dense matrix."""
+
+    __array_ufunc__ = None  # array @ M is refused, not tried entry by entry
+
+    def __init__(self, like: Array, size: int, name: str = ""):
+        self._like = like  # an array of the matrix: its backend, its dtype
+        self.size = size  # P
+        self.name = name  # for errors, e.g. "layer 0: Dense(5, 3)"
+        self.dtype = like.dtype
+
+    def __repr__(self) -> str:
+        name = f", {self.name!r}" if self.name else ""
+        return f"{type(self).__name__}({self.size} x {self.size}{name})"
+
+    @property
+    def label(self) -> str:
+        """The name, or where there is none the kind and the size."""
+        return self.name or repr(self)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return (self.size, self.size)
+
+    # What a kind writes.
+
+    @property
+    def storage(self) -> int:
+        """How many numbers define the matrix (symmetric arrays count in full)."""
+        raise NotImplementedError
+
+    def to_dense(self) -> Array:
+        """The matrix as an array (P, P)."""
+        raise NotImplementedError
+
+    def _product(self, rows: Array) -> Array:
+        """rows M, for rows (k, P)."""
+        raise NotImplementedError
+
+    # What a kind may override.
+
+    def _solve(self, rows: Array, damping: float) -> Array:
+        """rows (M + lambda I)^-1, for rows (k, P)."""
+        L = factorize(self.to_dense(), damping, self.label)
+        return cholesky_solve(L, rows.T).T
+
+    def power(self, exponent: float, damping: float = 0.0) -> SymmetricMatrix:
+        """(M + lambda I)^exponent as a matrix; exponent is -1, -1/2, 1/2 or 1."""
+        return self._dense().power(exponent, damping)
+
+    def trace(self) -> float:
+        """Sum of the eigenvalues."""
+        return self._dense().trace()
+
+    def logdet(self, damping: float = 0.0) -> float:
+        """log det(M + lambda I). Raises NotPositiveDefinite."""
+        return self._dense().logdet(damping)
+
+    def eigenvalues(self) -> Array:
+        """All eigenvalues, ascending, (P,)."""
+        return self._dense().eigenvalues()
+
+    def frobenius_norm(self) -> float:
+        """Square root of the sum of the squared entries."""
+        return self._dense().frobenius_norm()
+
+    # What all kinds inherit.
+
+    def __matmul__(self, v: Array) -> Array:
+        """M v, of the shape of v: (P,) or (P, k)."""
+        return self._on_rows(v, self._product)
+
+    def solve(self, v: Array, damping: float = 0.0) -> Array:
+        """(M + lambda I)^-1 v, exactly. Raises NotPositiveDefinite."""
+        damping = check_damping(damping)
+        return self._on_rows(v, lambda rows: self._solve(rows, damping))
+
+    def inverse(self, damping: float = 0.0) -> SymmetricMatrix:
+        """(M + lambda I)^-1 as a matrix. Raises NotPositiveDefinite."""
+        return self.power(-1, damping)
+
+    def operator(self) -> Any:
+        """The matrix as a LinearOperator of scipy (of CuPy for arrays on a device)."""
+        product = self.__matmul__
+        return linear_operator(
+            self._like,
+            self.shape,
+            matvec=product,
+            rmatvec=product,
+            matmat=product,
+            rmatmat=product,
+        )
+
+    def _on_rows(self, v: Array, function: Callable[[Array], Array]) -> Array:
+        """`function` of the rows v^T (k, P): M is symmetric, so (M v)^T = v^T M."""
+        if getattr(v, "ndim", 0) not in (1, 2) or v.shape[0] != self.size:
+            found = tuple(v.shape) if hasattr(v, "shape") else type(v).__name__
+            raise ShapeError(
+                f"vector for {self.label}: expected shape ({self.size},) or "
+                f"({self.size}, k), found {found}"
+            )
+        get_xp(self._like, v)  # both from one backend
+        return function(v[None])[0] if v.ndim == 1 else function(v.T).T
+
+    def _dense(self) -> SymmetricMatrix:
+        from kfac_ref.matrices.dense import Dense  # a subclass of this class
+
+        return Dense(self.to_dense(), self.label)

@@ -1,0 +1,132 @@
+"""Positive definite, or an error that says how far from it: what all kinds share."""
+
+from __future__ import annotations
+
+import math
+
+from kfac_ref.backend import Array, cholesky, eigh, get_xp, to_numpy
+from kfac_ref.errors import (
+    NotPositiveDefinite,
+    ShapeError,
+    ValueRangeError,
+    check_finite,
+    check_shape,
+)
+
+EXPONENTS = (-1, -0.5, 0.5, 1)
+
+
+def check_damping(damping: float) -> float:
+    """lambda as a Python float (float32 arrays stay float32); finite and >= 0."""
+    try:
+        value = float(damping)
+    except (TypeError, ValueError):
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise ValueRangeError(
+            f"damping: expected a finite number >= 0, found {damping!r}"
+        )
+    return value
+
+
+def check_exponent(exponent: float) -> None:
+    """ValueRangeError for other powers than those that K-FAC uses."""
+    if exponent not in EXPONENTS:
+        raise ValueRangeError(
+            f"power: expected an exponent of -1, -1/2, 1/2 or 1, found {exponent!r}"
+        )
+
+
+def check_floats(what: str, array: Array) -> None:
+    """ShapeError or ValueRangeError unless finite float32 or float64, and not empty."""
+    if array.size == 0:
+        raise ShapeError(f"{what}: found an empty array of shape {tuple(array.shape)}")
+    if array.dtype.name not in ("float32", "float64"):
+        raise ValueRangeError(
+            f"{what}: expected float64 or float32, found {array.dtype}; use astype"
+        )
+    check_finite(what, array)
+
+
+def check_alike(what: str, *arrays: Array) -> None:
+    """BackendError or ValueRangeError unless of one backend and one dtype."""
+    get_xp(*arrays)
+    dtypes = sorted({array.dtype.name for array in arrays})
+    if len(dtypes) > 1:
+        raise ValueRangeError(
+            f"{what}: expected arrays of one dtype, found {' and '.join(dtypes)}; "
+            "use astype"
+        )
+
+
+def check_symmetric(what: str, matrix: Array) -> None:
+    """ShapeError or ValueRangeError unless `matrix` is square, finite and symmetric.
+
+    Entries may differ from their mirror image by 1000 eps of the largest: what rounding
+    leaves in a sum over a million examples. Factorisations read one triangle only.
+    """
+    check_shape(what, matrix, (None, None))
+    check_shape(what, matrix, (matrix.shape[0], matrix.shape[0]))
+    check_floats(what, matrix)
+    xp = get_xp(matrix)
+    asymmetry = float(xp.max(xp.abs(matrix - matrix.T)))
+    largest = float(xp.max(xp.abs(matrix)))
+    if asymmetry > 1000 * float(xp.finfo(matrix.dtype).eps) * largest:
+        raise ValueRangeError(
+            f"{what}: expected a symmetric matrix, found entries that differ from "
+            f"their mirror images by up to {asymmetry:.3g} (largest: {largest:.3g})"
+        )
+
+
+def add_to_diagonal(matrix: Array, damping: float) -> Array:
+    """matrix + lambda I; with lambda = 0 the same array."""
+    if damping == 0:
+        return matrix
+    damped = matrix.copy()  # contiguous, so the reshape is a view of it
+    diagonal = damped.reshape(-1)[:: len(matrix) + 1]
+    diagonal += damping
+    return damped
+
+
+def factorize(matrix: Array, damping: float, where: str) -> Array:
+    """Lower Cholesky factor of matrix + lambda I, or NotPositiveDefinite.
+
+    The eigenvalues that the error names are computed only after a failure.
+    """
+    damped = add_to_diagonal(matrix, damping)
+    L = cholesky(damped)
+    if L is None:
+        raise NotPositiveDefinite(where, damping, to_numpy(eigh(damped)[0]))
+    return L
+
+
+def log_determinant(L: Array) -> float:
+    """log det(L L^T)."""
+    xp = get_xp(L)
+    return 2 * float(xp.sum(xp.log(xp.diagonal(L))))
+
+
+def spectral_power(
+    values: Array, exponent: float, damping: float, where: str, rounding: float = 0.0
+) -> Array:
+    """Eigenvalues (lambda already added) to a power; `rounding` is their error.
+
+    The negative powers need values above `rounding`. The root counts those between
+    -rounding and rounding as zero. Otherwise NotPositiveDefinite.
+    """
+    if exponent == 1:
+        return values
+    xp = get_xp(values)
+    smallest = float(xp.min(values))
+    if smallest < -rounding or (exponent < 0 and smallest <= rounding):
+        raise NotPositiveDefinite(where, damping, to_numpy(values).ravel())
+    if exponent == -1:
+        return 1 / values
+    root = xp.sqrt(xp.where(values > rounding, values, xp.zeros_like(values)))
+    return root if exponent == 0.5 else 1 / root
+
+
+def rounding_error(values: Array, size: int) -> float:
+    """size * eps * (largest absolute value): the error of computed eigenvalues."""
+    xp = get_xp(values)
+    return size * float(xp.finfo(values.dtype).eps) * float(xp.max(xp.abs(values)))

@@ -1,0 +1,56 @@
+"""A diagonal matrix."""
+
+from __future__ import annotations
+
+from kfac_ref.backend import Array, get_xp
+from kfac_ref.errors import check_shape
+from kfac_ref.matrices.base import SymmetricMatrix
+from kfac_ref.matrices.definite import (
+    check_damping,
+    check_exponent,
+    check_floats,
+    spectral_power,
+)
+
+
+class Diagonal(SymmetricMatrix):
+    """diag(values), values (P,). Taken at their word: positive definite means > 0."""
+
+    def __init__(self, values: Array, name: str = ""):
+        check_shape(name or "Diagonal", values, ("P",))
+        check_floats(name or "Diagonal", values)
+        super().__init__(values, len(values), name)
+        self.values = values
+
+    @property
+    def storage(self) -> int:
+        return self.size
+
+    def to_dense(self) -> Array:
+        return get_xp(self.values).diag(self.values)
+
+    def _product(self, rows: Array) -> Array:
+        return rows * self.values
+
+    def _solve(self, rows: Array, damping: float) -> Array:
+        return rows * self._power(-1, damping)
+
+    def power(self, exponent: float, damping: float = 0.0) -> Diagonal:
+        check_exponent(exponent)
+        return Diagonal(self._power(exponent, check_damping(damping)), self.name)
+
+    def _power(self, exponent: float, damping: float) -> Array:
+        return spectral_power(self.values + damping, exponent, damping, self.label)
+
+    def trace(self) -> float:
+        return float(self.values.sum())
+
+    def logdet(self, damping: float = 0.0) -> float:
+        inverse = self._power(-1, check_damping(damping))
+        return -float(get_xp(inverse).log(inverse).sum())
+
+    def eigenvalues(self) -> Array:
+        return get_xp(self.values).sort(self.values)
+
+    def frobenius_norm(self) -> float:
+        return float(get_xp(self.values).linalg.norm(self.values))

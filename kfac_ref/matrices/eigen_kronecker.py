@@ -1,0 +1,99 @@
+"""A matrix that is diagonal in the basis U_A (x) U_G of a Kronecker product."""
+
+from __future__ import annotations
+
+from copy import copy
+
+from kfac_ref.backend import Array, get_xp
+from kfac_ref.errors import ValueRangeError, check_shape
+from kfac_ref.matrices.base import SymmetricMatrix
+from kfac_ref.matrices.definite import (
+    check_alike,
+    check_damping,
+    check_exponent,
+    check_floats,
+    spectral_power,
+)
+
+
+def kronecker_product(A: Array, G: Array, rows: Array) -> Array:
+    """(A (x) G) vec(V) = vec(A V G^T) for each row vec(V) of `rows`; A, G any shape."""
+    V = rows.reshape(len(rows), A.shape[1], G.shape[1])  # (k, d_in, d_out)
+    return (A @ V @ G.T).reshape(len(rows), -1)
+
+
+class EigenKronecker(SymmetricMatrix):
+    """(U_A (x) U_G) diag(vec(values)) (U_A (x) U_G)^T.
+
+    U_A (d_in, d_in) and U_G (d_out, d_out) have orthonormal columns, the eigenvectors;
+    values (d_in, d_out) are the eigenvalues, so positive definite means all > 0.
+    George et al. 2018, section 3: with values = E[(U_A^T a g^T U_G)^2] this is EK-FAC.
+    """
+
+    def __init__(self, U_A: Array, U_G: Array, values: Array, name: str = ""):
+        what = name or "EigenKronecker"
+        check_shape(f"{what}: values", values, ("d_in", "d_out"))
+        check_floats(f"{what}: values", values)
+        _check_orthonormal(f"{what}: U_A", U_A, values.shape[0])
+        _check_orthonormal(f"{what}: U_G", U_G, values.shape[1])
+        check_alike(what, U_A, U_G, values)
+        super().__init__(values, values.size, name)
+        self.U_A, self.U_G, self.values = U_A, U_G, values
+
+    @property
+    def storage(self) -> int:
+        return self.U_A.size + self.U_G.size + self.size
+
+    def to_dense(self) -> Array:
+        U = get_xp(self.values).kron(self.U_A, self.U_G)
+        return (U * self.values.reshape(-1)) @ U.T
+
+    def _product(self, rows: Array) -> Array:
+        return self._scale(rows, self.values)
+
+    def _solve(self, rows: Array, damping: float) -> Array:
+        return self._scale(rows, self._power(-1, damping))
+
+    def power(self, exponent: float, damping: float = 0.0) -> EigenKronecker:
+        check_exponent(exponent)
+        return self._with(self._power(exponent, check_damping(damping)))
+
+    def trace(self) -> float:
+        return float(self.values.sum())
+
+    def logdet(self, damping: float = 0.0) -> float:
+        inverse = self._power(-1, check_damping(damping))
+        return -float(get_xp(inverse).log(inverse).sum())
+
+    def eigenvalues(self) -> Array:
+        return get_xp(self.values).sort(self.values.reshape(-1))
+
+    def frobenius_norm(self) -> float:
+        return float(get_xp(self.values).linalg.norm(self.values))
+
+    def _scale(self, rows: Array, values: Array) -> Array:
+        """Into the eigenbasis, times `values`, and back."""
+        coordinates = kronecker_product(self.U_A.T, self.U_G.T, rows)
+        return kronecker_product(self.U_A, self.U_G, coordinates * values.reshape(-1))
+
+    def _with(self, values: Array) -> EigenKronecker:
+        """Other eigenvalues for the same eigenvectors, which are checked already."""
+        other = copy(self)
+        other.values = values
+        return other
+
+    def _power(self, exponent: float, damping: float) -> Array:
+        return spectral_power(self.values + damping, exponent, damping, self.label)
+
+
+def _check_orthonormal(what: str, U: Array, size: int) -> None:
+    """ValueRangeError unless U^T U = I, up to 1000 eps."""
+    check_shape(what, U, (size, size))
+    check_floats(what, U)
+    xp = get_xp(U)
+    error = float(xp.max(xp.abs(U.T @ U - xp.eye(size, dtype=U.dtype))))
+    if error > 1000 * float(xp.finfo(U.dtype).eps):
+        raise ValueRangeError(
+            f"{what}: expected orthonormal columns (eigenvectors), found U^T U that "
+            f"differs from the identity by up to {error:.3g}"
+        )
