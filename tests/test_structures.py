@@ -70,7 +70,7 @@ def test_the_memory_bound_changes_nothing(rng, sizes, monkeypatch):
     monkeypatch.setattr("kfac_ref.pairs.CACHE", 200)
     a, g = arrays(rng, sizes)
     ample, counts = moved(np, a, g), []
-    for memory in [1, 2500, 5000, 10**7]:
+    for memory in [1, 2500, 5000, 8000, 10**7]:
         tight = moved(np, a, g, memory=memory)
         counts.append(len(list(tight.chunks())))
         for structure in ["full", *BLOCKWISE]:
