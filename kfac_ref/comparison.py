@@ -1,0 +1,174 @@
+"""One table: every approximation against the exact matrix, layer by layer and whole.
+
+`compare` computes the numbers of distances.py for whole matrices and for each layer's
+diagonal block against the exact diagonal block, counts the numbers that each
+approximation stores and the seconds that it takes, and returns a `Comparison`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+from kfac_ref.backend import Array, get_xp
+from kfac_ref.comparison_table import Comparison, Row
+from kfac_ref.damped_inside import DampedInside, diagonal_blocks
+from kfac_ref.distances import (
+    angle,
+    angle_between,
+    damped_norm,
+    damped_norm_ratio,
+    inverse_error,
+    relative_frobenius_error,
+    relative_spectral_error,
+    spectral_norm,
+)
+from kfac_ref.errors import ShapeError, check_finite, check_shape
+from kfac_ref.matrices import SymmetricMatrix
+
+__all__ = [
+    "Built",
+    "Comparison",
+    "DampedInside",
+    "Row",
+    "angle",
+    "angle_between",
+    "compare",
+    "damped_norm",
+    "damped_norm_ratio",
+    "diagonal_blocks",
+    "inverse_error",
+    "relative_frobenius_error",
+    "relative_spectral_error",
+    "spectral_norm",
+    "timed",
+]
+
+
+@dataclass(frozen=True)
+class Built:
+    """A matrix, and how many seconds it took to build."""
+
+    matrix: SymmetricMatrix
+    seconds: float | None = None
+
+
+def timed(build: Callable[..., SymmetricMatrix], *args: Any, **options: Any) -> Built:
+    """`build(*args, **options)`, with a clock."""
+    start = perf_counter()
+    return Built(build(*args, **options), perf_counter() - start)
+
+
+def compare(
+    exact: SymmetricMatrix,
+    approximations: Mapping[str, SymmetricMatrix | Built],
+    gradient: list[Array],
+    damping: float,
+    names: list[str] | None = None,
+    progress: Callable[[list], Iterable] = iter,
+) -> Comparison:
+    """Every number for every approximation, for each layer and for the whole matrix.
+
+    gradient: one matrix (d_in + 1, d_out) for each layer, which also says where layers
+    begin; names: of the layers; progress: wraps the list that the outer loop walks, as
+    tqdm does. Raises ShapeError, ValueRangeError, and NotPositiveDefinite where damping
+    is too small for the exact matrix or an approximation.
+    """
+    layers = names or [f"layer {i}" for i in range(len(gradient))]
+    built = {
+        name: given if isinstance(given, Built) else Built(given)
+        for name, given in approximations.items()
+    }
+    _check_sizes(exact, built, gradient, layers)
+    sizes = [D.size for D in gradient]
+    scopes = [
+        _Scope(layer, F, F.inverse(damping), grad, F.solve(grad, damping))
+        for layer, F, grad in zip(
+            [*layers, None],
+            [*diagonal_blocks(exact, sizes), exact],
+            _flat(gradient),
+            strict=True,
+        )
+    ]
+    rows = []
+    for name, one in progress(list(built.items())):
+        rows += list(_rows(name, one, scopes, damping))
+    order = [*layers, None]
+    return Comparison(damping, sorted(rows, key=lambda row: order.index(row.layer)))
+
+
+@dataclass(frozen=True)
+class _Scope:
+    """The exact side, computed once: of one layer, or (None) of the whole matrix."""
+
+    layer: str | None
+    exact: SymmetricMatrix
+    inverse: SymmetricMatrix  # (F + lambda I)^-1
+    gradient: Array
+    natural: Array  # (F + lambda I)^-1 grad
+
+
+def _rows(
+    name: str, built: Built, scopes: list[_Scope], damping: float
+) -> Iterator[Row]:
+    """The rows of one approximation."""
+    whole = built.matrix
+    blocks = diagonal_blocks(whole, [scope.exact.size for scope in scopes[:-1]])
+    has_shares = sum(block.storage for block in blocks) == whole.storage
+    for scope, M in zip(scopes, [*blocks, whole], strict=True):
+        F, v = scope.exact, scope.natural
+        start = perf_counter()
+        u = M.solve(scope.gradient, damping)
+        float(u[0])  # a device is waited for
+        seconds = perf_counter() - start
+        yield Row(
+            approximation=name,
+            layer=scope.layer,
+            parameters=M.size,
+            frobenius_error=relative_frobenius_error(M, F),
+            spectral_error=relative_spectral_error(M, F),
+            inverse_error=relative_frobenius_error(M.inverse(damping), scope.inverse),
+            angle=angle_between(u, v),
+            damped_norm_ratio=damped_norm(u, F, damping) / damped_norm(v, F, damping),
+            storage=M.storage if M is whole or has_shares else None,
+            build_seconds=built.seconds if M is whole else None,
+            solve_seconds=seconds,
+        )
+
+
+def _flat(gradient: list[Array]) -> list[Array]:
+    """The gradient of each layer as a vector, and the whole of it."""
+    vectors = [D.reshape(-1) for D in gradient]
+    return [*vectors, get_xp(*vectors).concatenate(vectors)]
+
+
+def _check_sizes(
+    exact: SymmetricMatrix,
+    approximations: dict[str, Built],
+    gradient: list[Array],
+    layers: list[str],
+) -> None:
+    """Clear errors for arguments of `compare` that do not fit the exact matrix."""
+    if len(set(layers)) != len(gradient):
+        raise ShapeError(
+            f"names: expected {len(gradient)} different ones, one for each matrix of "
+            f"the gradient, found {', '.join(layers)}"
+        )
+    for D, layer in zip(gradient, layers, strict=True):
+        check_shape(f"gradient of {layer}", D, (None, None))
+        check_finite(f"gradient of {layer}", D)
+    if sum(D.size for D in gradient) != exact.size:
+        raise ShapeError(
+            f"gradient: expected {exact.size} numbers in all, one for each row of the "
+            f"exact matrix, found {' + '.join(str(D.size) for D in gradient)}"
+        )
+    if not approximations:
+        raise ShapeError("approximations: expected at least one, found none")
+    for name, built in approximations.items():
+        if built.matrix.size != exact.size:
+            raise ShapeError(
+                f"approximation {name!r}: expected a matrix of the size of the exact "
+                f"one, {exact.size}, found {built.matrix.size}"
+            )

@@ -1,0 +1,112 @@
+"""How far is an approximation M from the exact matrix F? The numbers, one by one.
+
+    Frobenius     ||M - F||_F / ||F||_F
+    spectral      ||M - F||_2 / ||F||_2
+    inverse       ||(M + lambda I)^-1 - (F + lambda I)^-1||_F / ||(F + lambda I)^-1||_F
+    angle         between u and v, in degrees
+    norm ratio    ||u|| / ||v||,    ||u||^2 = u^T (F + lambda I) u
+
+u = (M + lambda I)^-1 grad is the preconditioned gradient of the approximation, and
+v = (F + lambda I)^-1 grad the exact natural gradient. M and F are matrices of any kind.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy.sparse.linalg import LinearOperator, eigsh
+
+from kfac_ref.backend import Array, asarray, get_xp, to_numpy
+from kfac_ref.errors import ShapeError, ValueRangeError
+from kfac_ref.matrices import SymmetricMatrix
+
+
+def relative_frobenius_error(
+    approximation: SymmetricMatrix, exact: SymmetricMatrix
+) -> float:
+    """||M - F||_F / ||F||_F."""
+    difference = _difference(approximation, exact)
+    return float(get_xp(difference).linalg.norm(difference)) / exact.frobenius_norm()
+
+
+def relative_spectral_error(
+    approximation: SymmetricMatrix, exact: SymmetricMatrix
+) -> float:
+    """||M - F||_2 / ||F||_2, both by Lanczos iterations."""
+    difference = _difference(approximation, exact)
+    return spectral_norm(difference) / spectral_norm(exact.to_dense())
+
+
+def inverse_error(
+    approximation: SymmetricMatrix, exact: SymmetricMatrix, damping: float
+) -> float:
+    """Relative Frobenius error of (M + lambda I)^-1 against (F + lambda I)^-1."""
+    return relative_frobenius_error(
+        approximation.inverse(damping), exact.inverse(damping)
+    )
+
+
+def angle(
+    approximation: SymmetricMatrix,
+    exact: SymmetricMatrix,
+    gradient: Array,
+    damping: float,
+) -> float:
+    """Degrees between the preconditioned gradient (P,) and the exact natural one."""
+    return angle_between(
+        approximation.solve(gradient, damping), exact.solve(gradient, damping)
+    )
+
+
+def damped_norm_ratio(
+    approximation: SymmetricMatrix,
+    exact: SymmetricMatrix,
+    gradient: Array,
+    damping: float,
+) -> float:
+    """||u|| / ||v||, ||u||^2 = u^T (F + lambda I) u: is the step too long or short?"""
+    u, v = approximation.solve(gradient, damping), exact.solve(gradient, damping)
+    return damped_norm(u, exact, damping) / damped_norm(v, exact, damping)
+
+
+def spectral_norm(matrix: Array) -> float:
+    """Largest absolute eigenvalue of a symmetric array, to rounding (ARPACK, CPU)."""
+    size = len(matrix)
+    if size == 1 or not bool(get_xp(matrix).any(matrix)):
+        return abs(float(matrix[0, 0]))  # ARPACK wants two rows, and not only zeros
+
+    def product(v: np.ndarray) -> np.ndarray:
+        return to_numpy(matrix @ asarray(v.astype(matrix.dtype), like=matrix))
+
+    operator = LinearOperator(
+        matrix.shape, matvec=product, dtype=np.dtype(matrix.dtype)
+    )
+    start = np.cos(np.arange(size)).astype(operator.dtype)  # along no axis or block
+    value = eigsh(operator, k=1, v0=start, return_eigenvectors=False)
+    return abs(float(value[0]))
+
+
+def angle_between(u: Array, v: Array) -> float:
+    """Degrees between two vectors, accurate for small angles, too (Kahan)."""
+    norm = get_xp(u, v).linalg.norm
+    lengths = float(norm(u)), float(norm(v))
+    if not all(lengths):
+        raise ValueRangeError("angle: expected vectors that are not zero, found a zero")
+    u, v = u / lengths[0], v / lengths[1]
+    return math.degrees(2 * math.atan2(float(norm(u - v)), float(norm(u + v))))
+
+
+def damped_norm(v: Array, exact: SymmetricMatrix, damping: float) -> float:
+    """sqrt(v^T (F + lambda I) v)."""
+    return math.sqrt(float(v @ (exact @ v)) + damping * float(v @ v))
+
+
+def _difference(approximation: SymmetricMatrix, exact: SymmetricMatrix) -> Array:
+    """M - F as an array (P, P)."""
+    if approximation.size != exact.size:
+        raise ShapeError(
+            f"approximation {approximation.label}: expected a matrix of the size of "
+            f"the exact one, {exact.size}, found {approximation.size}"
+        )
+    return approximation.to_dense() - exact.to_dense()
