@@ -1,0 +1,153 @@
+"""Networks: loss and gradient against autograd, flattening, clear errors."""
+
+from __future__ import annotations
+
+import autograd
+import numpy as np
+import pytest
+from helpers import assert_exact, host
+from networks import N, chain, classes, inputs, parameters
+
+from kfac_ref.backend import use
+from kfac_ref.distributions import Categorical, Joint, Normal
+from kfac_ref.errors import BackendError, ShapeError, ValueRangeError
+from kfac_ref.layers import Dense, Sequential, Tanh
+from kfac_ref.network import Network
+
+
+@pytest.fixture
+def problem(xp, rng):
+    net = chain()
+    return net, parameters(net, rng, xp), inputs(rng, xp), classes(rng, xp)
+
+
+def test_loss_is_the_mean_of_minus_log_p(problem):
+    net, params, x, y = problem
+    z = host(net.predict(params, x))
+    p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+    expected = -np.log(p[np.arange(N), host(y)]).mean()
+    assert_exact(float(net.loss(params, x, y)), expected)
+
+
+def test_gradient_is_autograds(problem):
+    net, params, x, y = problem
+    x_host, y_host = host(x), host(y)
+
+    def loss(matrices):
+        z, _ = net.forward(matrices, x_host)
+        return net.distribution.loss(z, y_host).mean()
+
+    expected = autograd.grad(loss)(host(params))
+    value, gradient = net.loss_and_gradient(params, x, y)
+    assert_exact(float(value), float(net.loss(params, x, y)))
+    for found, also, right in zip(
+        gradient, net.gradient(params, x, y), expected, strict=True
+    ):
+        assert_exact(found, right)
+        assert (host(found) == host(also)).all()
+
+
+def test_jvp_and_vjp_are_adjoint(problem, rng, xp):
+    net, params, x, _ = problem
+    z, tape = net.forward(params, x)
+    change = [xp.asarray(rng.normal(size=(2, d, o))) for d, o in net.shapes]
+    dz = xp.asarray(rng.normal(size=(2, *z.shape)))
+    forward = host(net.push_forward(params, tape, change)) * host(dz)
+    backward = net.pull_back(params, tape, dz)
+    products = [
+        (host(a) * host(b)).sum() for a, b in zip(change, backward, strict=True)
+    ]
+    assert abs(forward.sum() / sum(products) - 1) < 1e-12
+
+
+def test_flatten_is_row_major_block_after_block(problem, xp, rng):
+    net, params, *_ = problem
+    theta = net.flatten(params)
+    expected = np.concatenate([W.ravel() for W in host(params)])
+    assert (host(theta) == expected).all() and theta.shape == (net.size,)
+    for W, same in zip(params, net.unflatten(theta), strict=True):
+        assert (host(W) == host(same)).all()
+    stack = xp.asarray(rng.normal(size=(2, net.size)))
+    assert (host(net.flatten(net.unflatten(stack))) == host(stack)).all()
+    a, g = rng.normal(size=6), rng.normal(size=4)
+    assert_exact(np.outer(a, g).ravel(), np.kron(a, g))
+    with pytest.raises(ShapeError, match=f"expected {net.size} entries"):
+        net.unflatten(theta[:-1])
+
+
+def test_init_is_made_on_the_current_backend_and_dtype():
+    net = chain()
+    params = net.init(np.random.default_rng(0), dtype=np.float32)
+    assert [W.shape for W in params] == net.shapes
+    assert all(W.dtype == np.float32 for W in params)
+    with use("numpy"):
+        again = net.init(np.random.default_rng(0), dtype=np.float32)
+    assert all((a == b).all() for a, b in zip(params, again, strict=True))
+
+
+def test_names_and_repr():
+    net = Network(Sequential([Dense(5, 4), Tanh(), Dense(4, 3)]), Categorical())
+    assert net.names == ["0: Dense(5, 4)", "2: Dense(4, 3)"]
+    text = "Network(Sequential([Dense(5, 4), Tanh(), Dense(4, 3)]), Categorical())"
+    assert repr(net) == text
+    assert net.size == 6 * 4 + 5 * 3
+
+
+def test_labels_of_several_losses(xp, rng):
+    joint = Joint([(Categorical(), 2, 0.7), (Normal(0.5), 1, 1.3)])
+    net = chain(distribution=joint)
+    params, x = parameters(net, rng, xp), inputs(rng, xp)
+    y = [xp.asarray(rng.integers(0, 2, N)), xp.asarray(rng.normal(size=(N, 1)))]
+    z = net.predict(params, x)
+    expected = 0.7 * float(Categorical().loss(z[:, :2], y[0]).mean())
+    expected += 1.3 * float(Normal(0.5).loss(z[:, 2:], y[1]).mean())
+    assert_exact(float(net.loss(params, x, y)), expected)
+
+
+def test_errors_name_the_layer_and_both_shapes(problem, xp):
+    net, params, x, y = problem
+    with pytest.raises(
+        ShapeError, match="list of 3 matrices, one for each of .*found 2"
+    ):
+        net.loss(params[:2], x, y)
+    with pytest.raises(
+        ShapeError,
+        match=r"layer 2: Dense\(4, 7\): W: expected shape \(5, 7\), found \(7, 5\)",
+    ):
+        net.loss([params[0], params[1].T, params[2]], x, y)
+    with pytest.raises(
+        ShapeError, match=r"layer 0: input of Dense\(5, 4\).*found \(11, 4\)"
+    ):
+        net.loss(params, x[:, :4], y)
+    with pytest.raises(
+        ShapeError, match=r"x: the batch is empty, its shape is \(0, 5\)"
+    ):
+        net.loss(params, x[:0], y[:0])
+    with pytest.raises(
+        ShapeError, match=r"labels: expected shape \(11,\), found \(10,\)"
+    ):
+        net.loss(params, x, y[:10])
+    bad = host(x)
+    bad[3, 2] = np.nan
+    with pytest.raises(ValueRangeError, match="x: 1 of 55 numbers are NaN or infinite"):
+        net.loss(params, xp.asarray(bad), y)
+    broken = host(params[1])
+    broken[0, 0] = np.inf
+    with pytest.raises(ValueRangeError, match=r"params of layer 2: .*W: 1 of 35"):
+        net.predict([params[0], xp.asarray(broken), params[2]], x)
+    with pytest.raises(ValueRangeError, match="integers from 0 to 2 .* from 0 to 3"):
+        net.loss(params, x, xp.asarray(np.arange(N) % 4))
+    with pytest.raises(
+        ValueRangeError, match="labels: expected integers, found float64"
+    ):
+        net.loss(params, x, xp.asarray(np.ones(N)))
+
+
+def test_backends_do_not_mix(problem, xp):
+    net, params, x, y = problem
+    if xp is np:
+        with pytest.raises(BackendError, match="expected an array, found list"):
+            net.gradient(params, x, [[0]] * N)
+    else:
+        with pytest.raises(BackendError, match="arrays of two backends meet"):
+            net.gradient(params, host(x), y)
