@@ -9,6 +9,7 @@ comparison, plotting             how far an approximation is from them
 definition                       the same from the definition, for any function
 """
 
+from kfac_ref.comparison import compare
 from kfac_ref.damping import factored_tikhonov
 from kfac_ref.fisher import empirical_fisher_matrix, fisher_matrix, ggn_matrix
 from kfac_ref.hessian import HessianProduct, hessian_matrix
@@ -22,6 +23,7 @@ __all__ = [
     "HessianProduct",
     "Network",
     "Pairs",
+    "compare",
     "curvature",
     "empirical_fisher_matrix",
     "factored_tikhonov",
