@@ -11,7 +11,7 @@ import itertools
 import numpy as np
 import pytest
 import scipy.ndimage
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from helpers import assert_exact, host
@@ -94,12 +94,20 @@ def conv_loops(layer, W, x):
     padding=paddings,
     bias=st.booleans(),
 )
+@example(  # the kernel goes several times around the image
+    image=(1, 2),
+    kernel=(4, 3),
+    stride=(1, 2),
+    dilation=(2, 3),
+    padding="CIRCULAR",
+    bias=True,
+)
 def test_conv_is_the_nested_loops_and_its_vjp_their_adjoint(
     xp, image, kernel, stride, dilation, padding, bias
 ):
     rng = np.random.default_rng(5)
-    layer = Conv2d(2, 3, kernel, stride, padding, dilation, bias)
-    x = rng.normal(size=(2, *image, 2))
+    layer = Conv2d(2, 5, kernel, stride, padding, dilation, bias)
+    x = rng.normal(size=(3, *image, 2))
     W = parameters(layer, rng)
     expected = conv_loops(layer, W[0], x)
     if expected.size == 0:

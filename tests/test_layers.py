@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from autograd import elementwise_grad
 
 import kfac_ref.layers as layers
 from helpers import assert_exact, host, relative_error
@@ -201,6 +202,8 @@ def test_relu_at_zero_is_zero_with_derivative_zero(xp):
     ones = xp.ones_like(x)[None]
     for derivative in (ReLU().jvp([], tape, [], ones), ReLU().vjp([], tape, ones)):
         assert host(derivative).tolist() == [[[0.0, 0.0, 1.0, 0.0]]]
+    slope = elementwise_grad(lambda v: ReLU().forward([], v)[0])(host(x))
+    assert slope.tolist() == [[0.0, 0.0, 1.0, 0.0]]  # of the forward code, too
 
 
 def test_sigmoid_and_softplus_do_not_overflow(xp):

@@ -36,21 +36,21 @@ class Axis:
     circular: bool
 
     def pixels_read(self, xp: ModuleType) -> Array:
-        """(outputs, kernel): the pixel that output o reads at offset k; -1: none."""
+        """(outputs, kernel): the pixel that o reads at offset k; below 0: none."""
         o, k = xp.arange(self.outputs)[:, None], xp.arange(self.kernel)
         i = o * self.stride + k * self.dilation - self.low
         if self.circular:
             return i % self.size
-        return xp.where((i >= 0) & (i < self.size), i, -1)
+        return xp.where(i < self.size, i, -1)
 
     def readers(self, xp: ModuleType) -> Array:
-        """(size, kernel): the output that reads pixel i at offset k; -1: none."""
+        """(size, kernel): the output that reads i at offset k; below 0: none."""
         i, k = xp.arange(self.size)[:, None], xp.arange(self.kernel)
         steps = i - k * self.dilation + self.low  # = o * stride
         if self.circular:
             steps = steps % self.size
         o = steps // self.stride
-        found = (steps % self.stride == 0) & (o >= 0) & (o < self.outputs)
+        found = (steps % self.stride == 0) & (o < self.outputs)
         return xp.where(found, o, -1)
 
 
@@ -98,7 +98,7 @@ class Grid:
 
 
 def _flat(r: Array, c: Array, width: int, xp: ModuleType) -> Array:
-    """Indices along rows and columns as one index, row by row; -1 where one is -1."""
+    """Both indices as one, row by row; -1 where either is none."""
     r, c = r[:, None, :, None], c[None, :, None, :]
     index = xp.where((r >= 0) & (c >= 0), r * width + c, -1)
     return index.reshape(index.shape[0] * index.shape[1], -1)
