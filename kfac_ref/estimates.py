@@ -19,12 +19,15 @@ Sources: Martens & Grosse 2015, section 5 (sampled); Martens, Sutskever & Swersk
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from kfac_ref.backend import Array, asarray
 from kfac_ref.distributions.base import Distribution
 from kfac_ref.errors import ValueRangeError, choose
+
+Rng = Any  # numpy.random.Generator, or None for an estimate that draws nothing
 
 
 @dataclass(frozen=True)
@@ -38,9 +41,7 @@ class Estimate:
         """Does it look at the observed labels?"""
         return False
 
-    def draw(
-        self, distribution: Distribution, z: Array, y: Array, rng: np.random.Generator
-    ) -> Array:
+    def draw(self, distribution: Distribution, z: Array, y: Array, rng: Rng) -> Array:
         """Whatever belongs to examples besides z, with examples on axis `axis`."""
         return y
 
@@ -96,9 +97,7 @@ class Sampled(Estimate):
 
     is_random = True
 
-    def draw(
-        self, distribution: Distribution, z: Array, y: Array, rng: np.random.Generator
-    ) -> Array:
+    def draw(self, distribution: Distribution, z: Array, y: Array, rng: Rng) -> Array:
         return distribution.sample(z, rng, self.samples)
 
     def vectors(
@@ -129,9 +128,7 @@ class RandomSigns(Estimate):
 
     is_random = True
 
-    def draw(
-        self, distribution: Distribution, z: Array, y: Array, rng: np.random.Generator
-    ) -> Array:
+    def draw(self, distribution: Distribution, z: Array, y: Array, rng: Rng) -> Array:
         signs = 2 * rng.integers(0, 2, (self.samples, *z.shape)) - 1
         return asarray(signs.astype(z.dtype), like=z)
 

@@ -62,25 +62,16 @@ def _matrix(
     block: int | None,
     memory: int,
 ) -> Dense:
-    blocks = (
-        range(len(network.shapes)) if check_block(network, block) is None else [block]
-    )
+    check_block(network, block)
     name = f"{matrix} matrix" + ("" if block is None else f" of {network.names[block]}")
     rooted = matrix != "ggn" or network.distribution.natural
     if network.body.mixes_examples or not rooted:
-        return Dense(
-            _by_products(
-                CurvatureProduct(network, params, x, y, matrix, block), memory
-            ),
-            name,
-        )
-    estimate = {"fisher": "expectation"}.get(matrix, matrix)
-    return Dense(
-        dense_blocks(
-            propagate(network, params, x, estimate, y=y, memory=memory), blocks
-        ),
-        name,
-    )
+        product = CurvatureProduct(network, params, x, y, matrix, block)
+        return Dense(_by_products(product, memory), name)
+    estimate = "expectation" if matrix == "fisher" else matrix
+    pairs = propagate(network, params, x, estimate, y=y, memory=memory)
+    wanted = list(range(len(network.shapes))) if block is None else [block]
+    return Dense(dense_blocks(pairs, wanted), name)
 
 
 def _by_products(curvature: CurvatureProduct, memory: int) -> Array:
