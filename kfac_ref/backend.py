@@ -118,8 +118,9 @@ def to_numpy(array: Array) -> np.ndarray:
 def cholesky(matrix: Array) -> Array | None:
     """Lower Cholesky factor L, or None where `matrix` has none on any backend.
 
-    CuPy does not raise on failure, so the factor is looked at, too: a pivot that is
-    not finite, or so small beside the largest that it is rounding error, means None.
+    CuPy does not raise on failure, and rounding lets a singular matrix pass anywhere,
+    so the factor is looked at, too: None if the smallest eigenvalue of L L^T is no more
+    than rounding error, (P + 10) eps, beside the largest squared pivot, or not finite.
     """
     xp = get_xp(matrix)
     try:
@@ -135,10 +136,27 @@ def cholesky(matrix: Array) -> Array | None:
                 L = xp.linalg.cholesky(matrix)
     except np.linalg.LinAlgError:
         return None
+    rounding = (len(L) + 10) * float(xp.finfo(L.dtype).eps)
+    return L if _smallest_eigenvalue(L) > rounding else None
+
+
+def _smallest_eigenvalue(L: Array) -> float:
+    """That of L L^T over the largest squared pivot, by two steps of inverse iteration.
+
+    They start from the smallest pivot, which by itself says too little: where rounding
+    gives a singular matrix a factor, it may be far larger than the rounding error.
+    """
+    xp = get_xp(L)
     pivots = xp.diagonal(L)
-    ratio = float(xp.min(pivots)) / float(xp.max(pivots))
-    smallest = len(matrix) * float(xp.finfo(matrix.dtype).eps)
-    return L if ratio * ratio > smallest else None
+    if not bool(xp.all(xp.isfinite(pivots))):
+        return 0.0
+    x = xp.zeros_like(pivots)
+    x[int(xp.argmin(pivots))] = 1
+    for _ in range(2):
+        x = cholesky_solve(L, x * xp.max(pivots) ** 2)
+        growth = xp.max(xp.abs(x))
+        x = x / growth
+    return 1 / float(growth)
 
 
 def cholesky_solve(L: Array, right: Array) -> Array:

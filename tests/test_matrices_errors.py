@@ -1,0 +1,306 @@
+"""What the matrices refuse, and how they say it, on every backend alike."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import strict
+from helpers import assert_exact, host
+from kfac_ref.errors import (
+    BackendError,
+    NotPositiveDefinite,
+    ShapeError,
+    ValueRangeError,
+)
+from kfac_ref.matrices import (
+    BlockDiagonal,
+    Dense,
+    Diagonal,
+    EigenKronecker,
+    Kronecker,
+    KroneckerDifference,
+)
+from matrix_cases import CASES, SINGULAR, make, moment, rotation
+
+LAMBDA = 0.37
+
+
+def indefinite(rng, move, kind):
+    """A 3 x 3 matrix with eigenvalues -0.5, 2 and 4, and a name."""
+    values, U = np.array([-0.5, 2.0, 4.0]), rotation(rng, 3)
+    M, one = (U * values) @ U.T, np.ones((1, 1))
+    if kind == "dense":
+        return Dense(move(M), "layer 0")
+    if kind == "diagonal":
+        return Diagonal(move(values), "layer 0")
+    if kind == "kronecker":
+        return Kronecker(move(one), move(M), "layer 0")
+    if kind == "eigen_kronecker":
+        parts = move(U), move(one), move(values[:, None])
+        return EigenKronecker(*parts, "layer 0")
+    return BlockDiagonal([Dense(move(M), "layer 0"), Diagonal(move(values + 9))])
+
+
+KINDS = ["dense", "diagonal", "kronecker", "eigen_kronecker", "block_diagonal"]
+FAILURES = {
+    "solve": lambda M, v: M.solve(v, LAMBDA),
+    "logdet": lambda M, v: M.logdet(LAMBDA),
+    "inverse": lambda M, v: M.inverse(LAMBDA),
+    "inverse root": lambda M, v: M.power(-0.5, LAMBDA),
+    "root": lambda M, v: M.power(0.5, LAMBDA),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("failure", FAILURES)
+def test_not_positive_definite_after_damping(kind, failure, xp, rng):
+    """Eigenvalues -0.5, 2, 4 with lambda = 0.37: -0.13 ... 4.37, condition 33.6."""
+    matrix = indefinite(rng, xp.asarray, kind)
+    v = xp.asarray(rng.normal(size=matrix.size))
+    message = (
+        r"layer 0.* is not positive definite: with lambda = 0.37 .* from -0.13 to 4.37 "
+        r"\(condition number 33.6\); use a larger damping"
+    )
+    with pytest.raises(NotPositiveDefinite, match=message) as caught:
+        FAILURES[failure](matrix, v)
+    error = caught.value
+    found = [error.damping, error.smallest, error.largest, error.condition]
+    assert_exact(np.array(found), np.array([0.37, -0.13, 4.37, 4.37 / 0.13]))
+    # with lambda above 0.5 nothing is wrong
+    assert_exact(host(matrix.inverse(0.51) @ (matrix.power(1, 0.51) @ v)), host(v))
+
+
+@pytest.mark.parametrize("case", SINGULAR)
+@pytest.mark.parametrize("seed", range(5))
+def test_singular_without_damping(case, seed, xp):
+    rng = np.random.default_rng(seed)
+    matrix, M = make(case, rng, xp.asarray)
+    v = xp.asarray(rng.normal(size=len(M)))
+    for fails in (matrix.solve, lambda v: matrix.inverse(), lambda v: matrix.logdet()):
+        with pytest.raises(NotPositiveDefinite, match="lambda = 0 its") as caught:
+            fails(v)
+        assert caught.value.damping == 0
+        assert caught.value.condition > 1e14
+    with pytest.raises(NotPositiveDefinite):
+        matrix.power(-0.5)
+
+
+def test_singular_matrices_of_any_scale_are_found(xp):
+    """Features of scales from 1e-3 to 1e3: the pivots of Cholesky say nothing there."""
+    passed_by_pivots = 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        d = int(rng.integers(2, 8))
+        X = rng.normal(size=(d - 1, d)) * 10 ** rng.uniform(-3, 3, size=d)
+        M = X.T @ X
+        with pytest.raises(NotPositiveDefinite):
+            Dense(xp.asarray(M)).logdet()
+        assert Dense(xp.asarray(M)).logdet(1e-6 * M.max()) > -np.inf
+        try:
+            pivots = np.diag(np.linalg.cholesky(M))
+            passed_by_pivots += (pivots.min() / pivots.max()) ** 2 > 1e-14
+        except np.linalg.LinAlgError:
+            pass
+    assert passed_by_pivots > 0
+
+
+def test_ill_conditioned_is_not_singular(xp, rng):
+    """Condition 1e12, well above rounding: solved, to the accuracy that it allows."""
+    U = rotation(rng, 5)
+    M = (U * [1e-12, 0.2, 0.5, 0.9, 1.0]) @ U.T
+    M = (M + M.T) / 2
+    x = Dense(xp.asarray(M)).solve(xp.asarray(M @ np.ones(5)))
+    assert_exact(x, np.ones(5), 1e-3)
+
+
+def test_failing_factor_is_named(xp, rng):
+    good, bad = xp.asarray(moment(rng, 5)), xp.asarray(moment(rng, 3, N=2))
+    v = xp.asarray(rng.normal(size=15))
+    with pytest.raises(NotPositiveDefinite, match="factor G of layer 1: Dense"):
+        Kronecker(good, bad, "layer 1: Dense(4, 3)").solve(v)
+    with pytest.raises(NotPositiveDefinite, match="factor A of Kronecker.15 x 15. is"):
+        Kronecker(bad, good).power(-0.5)
+    with pytest.raises(NotPositiveDefinite, match="factor A of layer 1 is"):
+        KroneckerDifference(bad, good, 0 * bad, 0 * good, "layer 1")
+
+
+def test_rounding_is_zero_and_more_is_not(xp, rng):
+    """power(1/2): eigenvalues -1e-16 and 1e-17 count as zero, -1e-6 does not."""
+    U = rotation(rng, 3)
+    for tiny in (-1e-16, 1e-17):
+        M = (U * [tiny, 1.0, 2.0]) @ U.T
+        root = Dense(xp.asarray((M + M.T) / 2)).power(0.5).to_dense()
+        assert_exact(root, (U * [0.0, 1.0, np.sqrt(2)]) @ U.T, 1e-14)
+    M = (U * [-1e-6, 1.0, 2.0]) @ U.T
+    with pytest.raises(NotPositiveDefinite, match="from -1e-06 to 2"):
+        Dense(xp.asarray((M + M.T) / 2)).power(0.5)
+
+
+def test_given_eigenvalues_are_taken_at_their_word(xp):
+    values = np.array([1e-20, 3.0])
+    matrix = Diagonal(xp.asarray(values))
+    assert_exact(matrix.solve(xp.asarray(values)), np.ones(2))
+    assert host(matrix.power(0.5).to_dense())[0, 0] == 1e-10
+    with pytest.raises(NotPositiveDefinite, match="from -1e-20 to 3"):
+        Diagonal(xp.asarray(np.array([-1e-20, 3.0]))).power(0.5)
+    with pytest.raises(NotPositiveDefinite, match="condition number inf"):
+        Diagonal(xp.asarray(np.array([0.0, 3.0]))).inverse()
+
+
+def test_tiny_damping_of_a_singular_product_is_rounding(xp, rng):
+    """1e-18 is no damping beside the rounding error of the eigenvalues; 1e-6 is."""
+    A, G = moment(rng, 5, N=2), moment(rng, 3)
+    matrix = Kronecker(xp.asarray(A), xp.asarray(G), "layer 0")
+    v = xp.asarray(rng.normal(size=15))
+    with pytest.raises(NotPositiveDefinite, match="layer 0 .* with lambda = 1e-18"):
+        matrix.solve(v, 1e-18)
+    x = matrix.solve(v, 1e-6)
+    assert_exact(host(matrix @ x) + 1e-6 * host(x), host(v), 1e-9)  # condition 1e6
+
+
+@pytest.mark.parametrize(
+    "matrix, error, message",
+    [
+        (np.ones((5, 3)), ShapeError, r"expected shape \(5, 5\), found \(5, 3\)"),
+        (np.ones(5), ShapeError, r"expected shape \(any, any\), found \(5,\)"),
+        ([[1.0]], ShapeError, "found list"),
+        (np.ones((0, 0)), ShapeError, "empty"),
+        (np.triu(np.full((5, 5), 2.0)), ValueRangeError, r"symmetric.*by up to 2 "),
+        (np.full((5, 5), np.nan), ValueRangeError, "25 of 25 numbers are NaN"),
+        (np.diag([1, np.inf]), ValueRangeError, "1 of 4 numbers are NaN or inf"),
+        (np.ones((5, 5), int), ValueRangeError, "float64 or float32, found int64"),
+        (np.ones((5, 5), complex), ValueRangeError, "found complex128"),
+    ],
+)
+def test_bad_matrices_are_refused(matrix, error, message, xp, rng):
+    bad = matrix if isinstance(matrix, list) else xp.asarray(matrix)
+    good = xp.asarray(moment(rng, 3))
+    with pytest.raises(error, match=f"layer 2: {message}|layer 2.*{message}"):
+        Dense(bad, "layer 2")
+    with pytest.raises(error, match=f"layer 2: factor A: .*{message}"):
+        Kronecker(bad, good, "layer 2")
+    with pytest.raises(error, match=f"layer 2: factor G: .*{message}"):
+        Kronecker(good, bad, "layer 2")
+    with pytest.raises(error, match=f"layer 2: factor D: .*{message}"):
+        KroneckerDifference(good, good, good, bad, "layer 2")
+
+
+@pytest.mark.parametrize("panel", [1, 17, 10**6])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 0.5])
+def test_every_entry_is_looked_at(panel, bad, xp, rng, monkeypatch):
+    """Panels of 1, 2 and all 7 rows; one entry of each pair is made bad."""
+    monkeypatch.setattr("kfac_ref.matrices.definite.PANEL", panel)
+    good = moment(rng, 7)
+    Dense(xp.asarray(good))
+    for position in np.ndindex(7, 7):
+        M = good.copy()
+        M[position] += bad
+        if bad == 0.5 and position[0] == position[1]:
+            continue
+        message = "by up to 0.5" if bad == 0.5 else "1 of 49 numbers are NaN"
+        with pytest.raises(ValueRangeError, match=message):
+            Dense(xp.asarray(M))
+
+
+def test_asymmetry_of_rounding_is_allowed(xp, rng):
+    """1e-13 of the largest entry passes, 1e-12 does not, whatever the scale."""
+    for scale in (1e-9, 1.0, 1e9):
+        M = moment(rng, 5)
+        M[3, 1] += 1e-13 * M.max()
+        Dense(xp.asarray(scale * M))
+        M[3, 1] += 1e-12 * M.max()
+        with pytest.raises(ValueRangeError, match="expected a symmetric matrix"):
+            Dense(xp.asarray(scale * M))
+
+
+def test_bad_diagonals_and_eigenbases_are_refused(xp, rng):
+    U_A, U_G = xp.asarray(rotation(rng, 5)), xp.asarray(rotation(rng, 3))
+    values = xp.asarray(rng.uniform(size=(5, 3)))
+    with pytest.raises(ShapeError, match=r"Diagonal: expected shape \(P,\)"):
+        Diagonal(values)
+    with pytest.raises(ValueRangeError, match="layer 0: 2 of 3 numbers are NaN"):
+        Diagonal(xp.asarray(np.array([np.nan, 1.0, np.inf])), "layer 0")
+    with pytest.raises(ShapeError, match=r"layer 0: U_G: expected shape \(3, 3\)"):
+        EigenKronecker(U_A, U_A, values, "layer 0")
+    with pytest.raises(ShapeError, match=r"U_A: expected shape \(5, 5\)"):
+        EigenKronecker(U_G, U_G, values)
+    with pytest.raises(ShapeError, match=r"values: .*\(d_in, d_out\)"):
+        EigenKronecker(U_A, U_G, values.reshape(-1))
+    with pytest.raises(ValueRangeError, match=r"U_A: expected orthonormal .* to 0\.2"):
+        EigenKronecker(U_A * 1.1, U_G, values)
+    with pytest.raises(ValueRangeError, match="U_A: 25 of 25 numbers are NaN"):
+        EigenKronecker(U_A * np.nan, U_G, values)
+
+
+def test_bad_blocks_are_refused(xp, rng):
+    M = moment(rng, 3)
+    with pytest.raises(ShapeError, match="at least one block"):
+        BlockDiagonal([])
+    with pytest.raises(ShapeError, match=r"net: expected blocks .* with Dense"):
+        BlockDiagonal([xp.asarray(M)], "net")
+    with pytest.raises(ShapeError, match=r"factor C: expected shape \(3, 3\)"):
+        KroneckerDifference(*[xp.asarray(moment(rng, d)) for d in (3, 5, 5, 3)])
+
+
+def test_dtypes_are_not_mixed(xp, rng):
+    double = xp.asarray(moment(rng, 3))
+    single = double.astype(np.float32)
+    message = "expected arrays of one dtype, found float32 and float64"
+    with pytest.raises(ValueRangeError, match=message):
+        Kronecker(double, single)
+    with pytest.raises(ValueRangeError, match=message):
+        BlockDiagonal([Dense(double), Dense(single)])
+    with pytest.raises(ValueRangeError, match=message):
+        KroneckerDifference(double, double, double, single)
+
+
+def test_backends_are_not_mixed(rng):
+    M = moment(rng, 3)
+    other = strict.xp.asarray(M)
+    with pytest.raises(BackendError, match="numpy, strict"):
+        Kronecker(M, other)
+    with pytest.raises(BackendError, match="numpy, strict"):
+        BlockDiagonal([Dense(M), Dense(other)])
+    with pytest.raises(BackendError, match="numpy, strict"):
+        Dense(M) @ strict.xp.asarray(np.ones(3))
+    with pytest.raises(BackendError, match="numpy, strict"):
+        Dense(other).solve(np.ones(3))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_vectors_of_other_shapes_are_refused(case, xp, rng):
+    matrix, M = make(case, rng, xp.asarray)
+    P = len(M)
+    expected = rf"expected shape \({P},\) or \({P}, k\), found "
+    for v in (np.ones(P + 1), np.ones((P + 1, P)), np.ones((P, 2, 2)), np.ones(())):
+        for product in (matrix.__matmul__, matrix.solve):
+            with pytest.raises(ShapeError, match=expected + r"\("):
+                product(xp.asarray(v))
+    with pytest.raises(ShapeError, match=expected + "list"):
+        matrix @ [1.0] * P
+    with pytest.raises(TypeError):
+        xp.asarray(np.ones(P)) @ matrix
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_bad_damping_and_exponents_are_refused(case, xp, rng):
+    matrix, M = make(case, rng, xp.asarray)
+    v = xp.asarray(np.ones(len(M)))
+    for damping in (-0.37, np.nan, np.inf, "large", None):
+        message = f"damping: expected a finite number >= 0, found {damping!r}"
+        calls = [lambda d: matrix.solve(v, d), matrix.logdet, matrix.inverse]
+        for call in calls:
+            with pytest.raises(ValueRangeError, match=message):
+                call(damping)
+    for exponent in (2, 0, -0.25, "half"):
+        message = f"-1, -1/2, 1/2 or 1, found {exponent!r}"
+        with pytest.raises(ValueRangeError, match=message):
+            matrix.power(exponent, LAMBDA)
+
+
+def test_names_in_representations(xp, rng):
+    matrix = make("kronecker", rng, xp.asarray)[0]
+    assert repr(matrix) == "Kronecker(15 x 15, 'the matrix')"
+    assert matrix.label == "the matrix"
+    assert Diagonal(xp.asarray(np.ones(3))).label == "Diagonal(3 x 3)"
