@@ -1,0 +1,142 @@
+"""How far to go along fixed directions: the quadratic model and its minimum.
+
+    M(delta) = 1/2 delta^T (C + diag(eta) + lambda I) delta + grad^T delta
+
+with delta = sum_i c_i d_i is a quadratic function of a few coefficients c. In the
+paper there are two: alpha of the proposal d_1, mu of the last update d_2, from
+
+    [ d_1^T C' d_1   d_1^T C' d_2 ] [ alpha ]     [ grad^T d_1 ]
+    [ d_2^T C' d_1   d_2^T C' d_2 ] [ mu    ] = - [ grad^T d_2 ]      C' = C + ...
+
+Martens & Grosse 2015, sections 6.4 and 7. C is exact, through products: the curvature
+of the mean loss on the batch; so a direction may come from any approximation of it.
+
+By hand: C = [[4, 1], [1, 3]], grad = (1, 2), lambda = 1/2, eta = 0, and the directions
+(1, 0) and (1, 1) give the system [[9/2, 11/2], [11/2, 10]] c = -(1, 3), with the
+determinant 59/4; so c = (26/59, -32/59) and M = 1/2 (26 - 3 * 32)/59 = -35/59. Along
+(1, 0) alone c = -2/9 and M = -1/9.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kfac_ref.backend import Array, get_xp, to_numpy
+from kfac_ref.errors import NotPositiveDefinite, ShapeError, ValueRangeError
+from kfac_ref.matrices.definite import check_damping
+
+
+@dataclass(frozen=True)
+class QuadraticModel:
+    """M on the span of m directions; all arrays on the host, float64.
+
+    curvature, decay and metric are (m, m): d_i^T C d_j, d_i^T diag(eta) d_j, d_i^T d_j;
+    slope is (m,): grad^T d_i. `rounding` is the relative error of one product.
+    """
+
+    curvature: np.ndarray
+    decay: np.ndarray
+    metric: np.ndarray
+    slope: np.ndarray
+    rounding: float = float(np.finfo(np.float64).eps)
+
+    def matrix(self, damping: float, l2: bool = True) -> np.ndarray:
+        """d_i^T (C + eta + lambda I) d_j, (m, m); eta left out with l2=False."""
+        decay = self.decay if l2 else 0.0 * self.decay
+        return self.curvature + decay + check_damping(damping) * self.metric
+
+    def value(
+        self, coefficients: Sequence[float], damping: float, l2: bool = True
+    ) -> float:
+        """M(sum_i c_i d_i): the predicted change of the loss (negative: it falls)."""
+        c = np.asarray(coefficients, dtype=np.float64)
+        if c.shape != self.slope.shape or not np.isfinite(c).all():
+            raise ValueRangeError(
+                f"coefficients: expected {len(self.slope)} finite numbers, found {c}"
+            )
+        return float(0.5 * c @ self.matrix(damping, l2) @ c + self.slope @ c)
+
+    def solve(
+        self,
+        damping: float,
+        l2: bool = True,
+        fixed: Mapping[int, float] | None = None,
+    ) -> np.ndarray:
+        """The coefficients (m,) that minimise M, those in `fixed` held at their value.
+
+        A direction that is zero, or that depends on those before it, gets 0. Raises
+        NotPositiveDefinite where M has no minimum.
+        """
+        K, c = self.matrix(damping, l2), np.zeros(len(self.slope))
+        for i, value in (fixed or {}).items():
+            if not 0 <= i < len(c):
+                raise ValueRangeError(
+                    f"fixed: expected an index from 0 to {len(c) - 1}, found {i}"
+                )
+            c[i] = value
+        free = [i for i in range(len(c)) if i not in (fixed or {})]
+        free = _independent(K, free, damping, 100 * self.rounding)
+        right = -(self.slope + K @ c)[free]
+        c[free] = np.linalg.solve(K[np.ix_(free, free)], right)
+        return c
+
+
+def quadratic_model(
+    directions: Sequence[Array],
+    gradient: Array,
+    product: Callable[[Array], Array],
+    l2: float | Array = 0.0,
+) -> QuadraticModel:
+    """The model along `directions`, each (P,), for the gradient (P,) of the mean loss.
+
+    product: v (P, m) -> C v, for instance `CurvatureProduct(...).product`, or
+    `matrix.__matmul__` of an approximation; l2: eta, a number or one for each parameter
+    (P,), 0 where a parameter is not decayed. Raises ShapeError, BackendError.
+    """
+    xp = get_xp(gradient, *directions)
+    for i, d in enumerate(directions):
+        if d.shape != gradient.shape or d.ndim != 1:
+            raise ShapeError(
+                f"direction {i}: expected the shape of the gradient, "
+                f"{tuple(gradient.shape)}, a vector; found {tuple(d.shape)}"
+            )
+    if not directions:
+        raise ShapeError("directions: expected at least one, found none")
+    V = xp.stack(list(directions), axis=1)  # (P, m)
+    decayed = V * (l2[:, None] if hasattr(l2, "shape") else float(l2))
+    inner = (V.T @ product(V), V.T @ decayed, V.T @ V, V.T @ gradient)
+    C, E, D, b = (to_numpy(M).astype(np.float64) for M in inner)
+    rounding = float(np.finfo(gradient.dtype).eps)
+    C, E, D = ((M + M.T) / 2 for M in (C, E, D))
+    return QuadraticModel(C, E, D, b, rounding)
+
+
+def reduction_ratio(before: float, after: float, predicted: float) -> float:
+    """rho = (loss after - loss before) / M(delta). Martens & Grosse 2015, section 6.5.
+
+    Raises ValueRangeError where M predicts no change: rho is then 0/0.
+    """
+    if predicted == 0.0:
+        raise ValueRangeError("reduction_ratio: the model predicts a change of zero")
+    return (after - before) / predicted
+
+
+def _independent(
+    K: np.ndarray, free: list[int], damping: float, tolerance: float
+) -> list[int]:
+    """Those of `free` that are not zero and do not depend on the ones before."""
+    kept: list[int] = []
+    for i in free:
+        own = K[i, i]
+        block, side = K[np.ix_(kept, kept)], K[kept, i]
+        rest = own - side @ np.linalg.solve(block, side) if kept else own
+        rounding = tolerance * abs(own)
+        if rest < -rounding:
+            values = np.linalg.eigvalsh(K[np.ix_([*kept, i], [*kept, i])])
+            raise NotPositiveDefinite("the quadratic model", damping, values)
+        if rest > rounding:
+            kept.append(i)
+    return kept
