@@ -108,7 +108,7 @@ def ggn_product(
     # J v is the derivative of <J^T u, v> in u: needs no rules for forward mode
     Jv = autograd.grad(lambda u: autograd.numpy.dot(pull(u), v))(np.zeros_like(z))
     product = autograd.hessian_vector_product(loss)
-    HJv = [product(z_n, u_n, y_n) for z_n, y_n, u_n in zip(z, y, Jv, strict=True)]
+    HJv = [product(z_n, y_n, u_n) for z_n, y_n, u_n in zip(z, y, Jv, strict=True)]
     return pull(np.array(HJv)) / len(x)
 
 
