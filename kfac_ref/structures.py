@@ -72,17 +72,19 @@ def kronecker(pairs: Pairs) -> BlockDiagonal:
 
 def kronecker_factors(pairs: Pairs) -> tuple[list[Array], list[Array]]:
     """A = 1/N sum_nt a a^T and G = 1/(N T) sum_nkt g g^T of every layer."""
-    A: list[Any] = [0.0] * len(pairs.shapes)
-    G: list[Any] = [0.0] * len(pairs.shapes)
+    xp, dtype = get_xp(pairs.like), pairs.like.dtype
+    A = [xp.zeros((d, d), dtype=dtype) for d, _ in pairs.shapes]
+    G = [xp.zeros((o, o), dtype=dtype) for _, o in pairs.shapes]
     for chunk in pairs.chunks():
-        for i, a in enumerate(chunk.a):
-            A[i] = A[i] + _second_moment(a)
+        for Ai, a in zip(A, chunk.a, strict=True):
+            Ai += _second_moment(a)
         for few in chunk.g_by_vectors():
-            for i, g in enumerate(few):
-                G[i] = G[i] + _second_moment(g)
-    N = pairs.examples
-    scaled = [Gi / (N * T) for Gi, T in zip(G, pairs.positions, strict=True)]
-    return [Ai / N for Ai in A], scaled
+            for Gi, g in zip(G, few, strict=True):
+                Gi += _second_moment(g)
+    for Ai, Gi, T in zip(A, G, pairs.positions, strict=True):
+        Ai /= pairs.examples
+        Gi /= pairs.examples * T
+    return A, G
 
 
 def _second_moment(rows: Array) -> Array:
@@ -222,6 +224,7 @@ def curvature(
     `options` go to the structure: block_tridiagonal needs `damping`. Any estimate goes
     with any structure. Mean over the examples of the batch x.
     """
-    given = {"y": y, "rng": rng, "samples": samples, "memory": memory}
-    pairs = propagate(network, params, x, estimate, **given)
+    pairs = propagate(
+        network, params, x, estimate, y=y, rng=rng, samples=samples, memory=memory
+    )
     return make_structure(structure, pairs, **options)
