@@ -137,7 +137,7 @@ def test_k8_each_freedom_lowers_the_model(xp, rng):
 
 
 def test_k5_one_undamped_kfac_step_solves_linear_regression(xp, rng):
-    """Full batch; alpha = 1 comes out of the model by itself. Not so with two layers."""
+    """Full batch; the model says alpha = 1 by itself. Not so with two layers."""
     net = Network([DenseLayer(5, 3)], squared_error())
     params, x = parameters(net, rng, xp), inputs(rng, xp)
     y = xp.asarray(rng.normal(size=(N, 3)))
