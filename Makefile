@@ -38,7 +38,7 @@ lock: $(STAMP) ## choose new versions for requirements/lock.txt
 	$(BIN)/python -m venv $(UV)
 	$(UV)/bin/python -m pip install --quiet uv
 	$(UV)/bin/uv pip compile pyproject.toml --quiet --upgrade --universal \
-	    --python-version 3.11 --generate-hashes --no-config \
+	    --python-version 3.11 --fork-strategy fewest --generate-hashes --no-config \
 	    --extra demo --extra test --extra tutorials \
 	    --custom-compile-command "make lock" --output-file requirements/lock.txt
 
