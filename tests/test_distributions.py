@@ -327,11 +327,14 @@ def test_laws_of_the_roots(xp, name, shape, scale, seed):
     u, v = (xp.asarray(rng.normal(size=(K, N, T, C))) for _ in range(2))
     Bu, Bv = distribution.root_product(z, u), distribution.root_transpose(z, v)
     Fv = distribution.fisher_product(z, v)
-    tolerance = 1e-13 * np.linalg.norm(host(Bu)) * np.linalg.norm(host(v))
-    assert abs(float((Bu * v).sum()) - float((u * Bv).sum())) <= tolerance
-    size = float((v * v).sum()) * np.abs(host(distribution.fisher(z))).max()
-    assert np.abs(host(Fv - distribution.root_product(z, Bv))).max() <= 1e-13 * size
-    assert abs(float((v * Fv).sum()) - float((Bv * Bv).sum())) <= 1e-13 * size
+    norm = np.linalg.norm
+    u, v, Bu, Bv, Fv = (host(a) for a in (u, v, Bu, Bv, Fv))
+    size = norm(Bu) * norm(v) + norm(u) * norm(Bv)
+    assert abs((Bu * v).sum() - (u * Bv).sum()) <= 1e-13 * size
+    size = np.abs(host(distribution.fisher(z))).max() * norm(v)
+    BBv = host(distribution.root_product(z, xp.asarray(Bv)))
+    assert norm(Fv - BBv) <= 1e-13 * size
+    assert abs((v * Fv).sum() - (Bv * Bv).sum()) <= 1e-13 * size * norm(v)
 
 
 # Normalisation, and the convention of the squared error
@@ -498,6 +501,33 @@ def test_extreme_logits_of_categorical(xp):
     shift = xp.asarray([[1e9, 1e9 + 1, 1e9 + 2]])
     expected = math.log(1 + math.e + math.e**2)
     close(c.nll(shift, xp.asarray([0])), [expected])
+
+
+def test_categorical_keeps_its_digits_where_one_class_has_all(xp):
+    """The references never subtract: F_ii = sum of p_i p_j, 1 - p_i of p_j, j != i."""
+    z, c = np.array([[0.5, 40.0, 1.5, -3.0, 0.0]]), Categorical()
+    e = np.exp(z[0] - 40.0)
+    p, others = e / e.sum(), 1.0 - np.eye(5)
+    off = np.outer(p, p) * others
+    F, rest = np.diag(off.sum(axis=1)) - off, others[1] @ p
+    z = xp.asarray(z)
+    close(c.nll(z, xp.asarray([1])), [math.log1p(others[1] @ e)])
+    g = p.copy()
+    g[1] = -rest
+    close(c.gradient(z, xp.asarray([1])), [g])
+    assert p[1] - 1.0 == 0.0 and rest > 1e-17  # what p - 1 would give
+    close(c.fisher(z), [F])
+    B = host(c.root(z))[0]
+    assert_exact(B @ B.T, F)
+    assert_exact(c.root_transpose(z, xp.asarray(np.eye(5)[:, None]))[:, 0], B)
+
+
+def test_ties_have_the_right_derivative():
+    """At equal logits, as from zero weights: autograd must not split the maximum."""
+    z, y = np.zeros((1, 5)), np.array([3])
+    total = autograd.grad(lambda z: Categorical().loss(z, y).sum())
+    close(total(z), [[0.2, 0.2, 0.2, -0.8, 0.2]])
+    close(Categorical().gradient(z, y), [[0.2, 0.2, 0.2, -0.8, 0.2]])
 
 
 def test_extreme_log_variances(xp):

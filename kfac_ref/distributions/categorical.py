@@ -10,7 +10,13 @@ from kfac_ref.errors import ValueRangeError, check_shape
 
 
 class Categorical(Distribution):
-    """p(y = c|z) = exp(z_c) / sum_j exp(z_j); labels y are integers in [0, C)."""
+    """p(y = c|z) = exp(z_c) / sum_j exp(z_j); labels y are integers in [0, C).
+
+    Where the top class has almost all the probability, its 1 - p would be nothing but
+    rounding error. So it is never formed: gradients and columns of B sum to zero over
+    the classes, which gives the top entry from the others; and F_z (v + 1) = F_z v, so
+    that the top entry of v can be shifted to zero.
+    """
 
     def __repr__(self) -> str:
         return "Categorical()"
@@ -27,24 +33,25 @@ class Categorical(Distribution):
             )
 
     def nll(self, z: Array, y: Array) -> Array:
-        xp = get_xp(z)
-        shifted = z - xp.max(z, axis=-1, keepdims=True)
-        log_sum = xp.log(xp.sum(xp.exp(shifted), axis=-1))
-        return log_sum - xp.sum(shifted * self._one_hot(z, y), axis=-1)
+        xp, top = get_xp(z), self._top(z)
+        shifted = self._shift(top, z)
+        others = xp.sum(xp.exp(shifted) * (1.0 - top), axis=-1)
+        return xp.log1p(others) - xp.sum(shifted * self._one_hot(z, y), axis=-1)
 
     def gradient(self, z: Array, y: Array) -> Array:
-        return self.probabilities(z) - self._one_hot(z, y)
+        return self._balance(self._top(z), self.probabilities(z) - self._one_hot(z, y))
 
     def root_product(self, z: Array, u: Array) -> Array:
         p, q = self._p_and_root(z)
-        return q * u - p * (q * u).sum(axis=-1, keepdims=True)  # diag(q) - p q^T
+        product = q * u - p * (q * u).sum(axis=-1, keepdims=True)  # diag(q) - p q^T
+        return self._balance(self._top(z), product)
 
     def root_transpose(self, z: Array, v: Array) -> Array:
-        p, q = self._p_and_root(z)
+        (p, q), v = self._p_and_root(z), self._shift(self._top(z), v)
         return q * (v - (p * v).sum(axis=-1, keepdims=True))
 
     def fisher_product(self, z: Array, v: Array) -> Array:
-        p = self.probabilities(z)
+        p, v = self.probabilities(z), self._shift(self._top(z), v)
         return p * (v - (p * v).sum(axis=-1, keepdims=True))  # diag(p) - p p^T
 
     def sample(self, z: Array, rng: np.random.Generator, samples: int) -> Array:
@@ -66,3 +73,15 @@ class Categorical(Distribution):
     def _one_hot(self, z: Array, y: Array) -> Array:
         classes = get_xp(y).arange(z.shape[-1])
         return (y[..., None] == classes).astype(z.dtype)
+
+    def _top(self, z: Array) -> Array:
+        """1 at the largest entry of z, 0 elsewhere."""
+        return self._one_hot(z, get_xp(z).argmax(z, axis=-1))
+
+    def _shift(self, top: Array, v: Array) -> Array:
+        """v minus its top entry."""
+        return v - (top * v).sum(axis=-1, keepdims=True)
+
+    def _balance(self, top: Array, w: Array) -> Array:
+        """w with the top entry that makes its sum zero; the transpose of `_shift`."""
+        return w - top * w.sum(axis=-1, keepdims=True)
