@@ -1,0 +1,29 @@
+"""The main job: train a small net with K-FAC, and measure every approximation.
+
+problem.py    the data and the net
+training.py   a few K-FAC steps
+measuring.py  the exact Fisher, its approximations, and how far they are from it
+report.py     table, figures, and a file with the numbers
+"""
+
+from __future__ import annotations
+
+from time import perf_counter
+
+from kfac_ref.demo.measuring import measure
+from kfac_ref.demo.problem import Settings, make_problem
+from kfac_ref.demo.report import announce, report
+from kfac_ref.demo.training import train
+
+__all__ = ["Settings", "run"]
+
+
+def run(settings: Settings) -> None:
+    """Everything, from the data to the figures. Raises KfacError, OSError."""
+    start = perf_counter()
+    settings.out.mkdir(parents=True, exist_ok=True)  # fail early if that cannot be
+    problem = make_problem(settings)
+    announce(problem)
+    training = train(problem)
+    report(problem, training, measure(problem, training))
+    print(f"{perf_counter() - start:.0f} s in all")

@@ -1,0 +1,133 @@
+"""The exact Fisher, its approximations, and the numbers that tell them apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kfac_ref.backend import get_xp
+from kfac_ref.comparison import Built, Comparison, DampedInside, compare, timed
+from kfac_ref.damping import factored_tikhonov
+from kfac_ref.demo.problem import Problem, progress
+from kfac_ref.demo.training import Training
+from kfac_ref.distances import relative_frobenius_error
+from kfac_ref.matrices import BlockDiagonal, Diagonal, SymmetricMatrix
+from kfac_ref.pairs import Pairs, propagate
+from kfac_ref.structures import (
+    best_kronecker,
+    block_diagonal,
+    block_tridiagonal,
+    curvature,
+    diagonal,
+    eigenvalue_corrected,
+    full,
+    kronecker,
+)
+
+SAMPLES = [1, 2, 4, 8, 16, 32, 64, 128]  # labels sampled for each example
+DRAWS, FEW = 3, 500  # how often; for how many examples (all would take minutes)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Errors against the exact Fisher of `examples` examples: a row for each number."""
+
+    examples: int
+    samples: list[int]
+    fisher: list[list[float]]  # of the whole Fisher from sampled labels
+    kfac: list[list[float]]  # of K-FAC from the same labels
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """All that the report needs."""
+
+    exact: Built
+    approximations: dict[str, Built]
+    comparison: Comparison
+    sampling: Sampling
+
+
+def measure(problem: Problem, training: Training) -> Measurement:
+    """Exact Fisher and approximations where training ended, and their comparison."""
+    network, params, x = problem.network, training.params, problem.x
+    exact = timed(curvature, network, params, x, structure="full")
+    approximations = build(problem, training)
+    comparison = compare(
+        exact.matrix,
+        approximations,
+        network.gradient(params, x, problem.y),
+        problem.settings.damping,
+        network.names,
+        lambda items: progress(items, "comparing"),
+    )
+    sampling = sample(problem, training)
+    return Measurement(exact, approximations, comparison, sampling)
+
+
+def sample(problem: Problem, training: Training) -> Sampling:
+    """The errors that come from sampling labels instead of taking all of them."""
+    network, params, x = problem.network, training.params, problem.x[:FEW]
+    exact = curvature(network, params, x, structure="full")
+    errors = []
+    for samples in progress([M for M in SAMPLES for _ in range(DRAWS)], "sampling"):
+        pairs = propagate(
+            network, params, x, "sampled", rng=problem.rng, samples=samples
+        )
+        errors += [relative_frobenius_error(M, exact) for M in _both(pairs)]
+    table = np.reshape(errors, (len(SAMPLES), DRAWS, 2))
+    fisher, kfac = (table[:, :, i].tolist() for i in range(2))
+    return Sampling(len(x), SAMPLES, fisher, kfac)
+
+
+def _both(pairs: Pairs) -> tuple[SymmetricMatrix, SymmetricMatrix]:
+    return full(pairs), kronecker(pairs)
+
+
+def build(problem: Problem, training: Training) -> dict[str, Built]:
+    """Every approximation by its name, with the seconds it takes to build."""
+    network, params, x = problem.network, training.params, problem.x
+    damping, rng = problem.settings.damping, problem.rng
+
+    def factored(pairs: Pairs) -> SymmetricMatrix:
+        return DampedInside(factored_tikhonov(kronecker(pairs), damping), damping)
+
+    def chained(pairs: Pairs) -> SymmetricMatrix:
+        return DampedInside(block_tridiagonal(pairs, damping), damping)
+
+    labels: dict[str, Any] = {"estimate": "expectation"}
+    one = {"estimate": "sampled", "rng": rng}
+    observed = {"estimate": "empirical", "y": problem.y}
+    recipes = {
+        "scaled identity": (scaled_identity, labels),
+        "diagonal": (diagonal, labels),
+        "K-FAC": (kronecker, labels),
+        "K-FAC, factored damping": (factored, labels),
+        "K-FAC, one sampled label": (kronecker, one),
+        "K-FAC, observed labels": (kronecker, observed),
+        "eigenvalue-corrected": (eigenvalue_corrected, labels),
+        "best Kronecker": (best_kronecker, labels),
+        "block-tridiagonal": (chained, labels),
+        "block-diagonal": (block_diagonal, labels),
+    }
+
+    def make(structure: Any, given: dict[str, Any]) -> SymmetricMatrix:
+        return structure(propagate(network, params, x, **given))
+
+    return {
+        name: timed(make, *recipe)
+        for name, recipe in progress(recipes.items(), "building", len(recipes))
+    }
+
+
+def scaled_identity(pairs: Pairs) -> BlockDiagonal:
+    """tr F / P times the identity: what plain gradient descent believes."""
+    blocks = diagonal(pairs).blocks
+    size = sum(block.size for block in blocks)
+    scale = sum(block.trace() for block in blocks) / size
+    xp = get_xp(pairs.like)
+    return BlockDiagonal(
+        [Diagonal(xp.full(b.size, scale, dtype=b.dtype), b.name) for b in blocks]
+    )

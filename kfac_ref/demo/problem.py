@@ -1,0 +1,107 @@
+"""The data and the net of the demo, and what would be too much."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kfac_ref.backend import Array
+from kfac_ref.datasets import ExtraMissing, digits, mnist, shrink
+from kfac_ref.distributions import Categorical
+from kfac_ref.errors import KfacError
+from kfac_ref.layers import Dense, Layer, Tanh
+from kfac_ref.network import Network
+
+CLASSES = 10
+LARGEST = 6000  # parameters
+EXAMPLES = 2000  # at most so many
+INPUTS = 64  # at most so many pixels
+
+
+class TooLarge(KfacError, ValueError):
+    """The exact Fisher would not fit into the memory or the time of a demo."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the command line says. Martens & Grosse 2015, figures 2 to 6: the net."""
+
+    steps: int = 7
+    hidden: tuple[int, ...] = (20, 20, 20, 20, 20)
+    data: str = "digits"  # or a folder with the files of MNIST
+    seed: int = 0
+    out: Path = Path("figures")
+    damping: float = 0.03
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A net and a batch; `description` says where the data come from."""
+
+    settings: Settings
+    network: Network
+    x: Array  # (N, inputs)
+    y: Array  # (N,)
+    description: str
+    rng: np.random.Generator
+
+
+def make_problem(settings: Settings) -> Problem:
+    """Load the data, make the net. Raises TooLarge, and the errors of the data sets."""
+    x, y, description = _load(settings.data)
+    sizes = [x.shape[1], *settings.hidden, CLASSES]
+    check_size(sizes)
+    layers: list[Layer] = []
+    for d_in, d_out in pairwise(sizes):
+        layers += [Dense(d_in, d_out), Tanh()]
+    network = Network(layers[:-1], Categorical())
+    rng = np.random.default_rng(settings.seed)
+    return Problem(settings, network, x, y, description, rng)
+
+
+def check_size(sizes: list[int]) -> None:
+    """TooLarge for a net whose exact Fisher is too much for a demo."""
+    P = sum((d + 1) * o for d, o in pairwise(sizes))
+    if P > LARGEST:
+        raise TooLarge(
+            f"a net of {'-'.join(map(str, sizes))} has {P:,} parameters: its exact "
+            f"Fisher would take {8e-9 * P * P:,.1f} GB, several times over, and a "
+            "time that grows with the cube; expected at most "
+            f"{LARGEST:,} parameters: choose fewer or smaller hidden layers with --net"
+        )
+
+
+def _load(data: str) -> tuple[Array, Array, str]:
+    """x (N, pixels), y (N,), and a sentence about them."""
+    if data == "digits":
+        x, y = digits()
+        return x, y, f"UCI digits: {len(x):,} images of 8 x 8 pixels"
+    images, y = mnist(data, "train", flat=False)
+    N, H, W, _ = images.shape
+    factor = math.ceil(math.sqrt(H * W / INPUTS))
+    few = shrink(images[:EXAMPLES], factor)
+    text = f"{data}: the first {len(few):,} of {N:,} images, {H} x {W} pixels"
+    if factor > 1:
+        text += (
+            f", shrunk to {few.shape[1]} x {few.shape[2]} (means over {factor} x "
+            f"{factor} pixels) so that the exact Fisher fits"
+        )
+    return few.reshape(len(few), -1), y[:EXAMPLES], text
+
+
+def progress(items: Iterable, task: str, total: int | None = None) -> Any:
+    """`items`, with a progress bar where somebody looks at a terminal."""
+    try:
+        from tqdm import tqdm
+    except ImportError as error:
+        raise ExtraMissing(
+            f"the demo's progress bars need tqdm, which cannot be imported ({error}); "
+            "install it: pip install 'kfac_ref[demo]'"
+        ) from error
+    return tqdm(items, desc=f"{task:<24}", total=total, leave=False, disable=None)

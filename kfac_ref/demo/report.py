@@ -1,0 +1,140 @@
+"""What the demo says and writes: table, summary, figures, and a file of numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+from kfac_ref.comparison import Comparison
+from kfac_ref.demo.measuring import Measurement
+from kfac_ref.demo.problem import Problem, progress
+from kfac_ref.demo.training import Training
+from kfac_ref.files import write_whole
+from kfac_ref.matrices import SymmetricMatrix
+from kfac_ref.plotting import (
+    heat_maps,
+    sampling_figure,
+    save,
+    spectra_figure,
+    training_figure,
+)
+
+MAPS = [  # the approximations that get a heat map
+    "diagonal",
+    "K-FAC",
+    "eigenvalue-corrected",
+    "best Kronecker",
+    "block-tridiagonal",
+    "block-diagonal",
+]
+SPECTRA = ["K-FAC", "eigenvalue-corrected", "diagonal"]  # and those that get a curve
+Matrices = dict[str, SymmetricMatrix]
+
+
+def announce(problem: Problem) -> None:
+    """What is about to happen."""
+    network = problem.network
+    print(problem.description)
+    sizes = [network.shapes[0][0] - 1, *(o for _, o in network.shapes)]
+    print(
+        f"net {'-'.join(map(str, sizes))}, tanh: {network.size:,} parameters, exact "
+        f"Fisher {network.size:,} x {network.size:,}",
+        flush=True,
+    )
+
+
+def report(problem: Problem, training: Training, measured: Measurement) -> None:
+    """Print the table, write the figures and the numbers."""
+    print(
+        f"{problem.settings.steps} steps of K-FAC: loss {training.losses[0]:.3f} to "
+        f"{training.losses[-1]:.3f}, accuracy {training.accuracies[0]:.1%} to "
+        f"{training.accuracies[-1]:.1%}; exact Fisher in {measured.exact.seconds:.2f} s"
+    )
+    print(f"\n{measured.comparison}\n")
+    for line in (summary := summarize(measured.comparison)):
+        print(line)
+    out = problem.settings.out
+    figures = _figures(problem, training, measured)
+    for name, draw in progress(figures.items(), "drawing", len(figures)):
+        save(draw(), out / f"{name}.png")
+    numbers = _numbers(problem, training, measured, summary)
+    write_whole(out / "demo.json", (json.dumps(numbers, indent=1) + "\n").encode())
+    print(f"\n{len(figures)} figures and demo.json are in {out}")
+
+
+def summarize(comparison: Comparison) -> list[str]:
+    """What to look at, from the numbers."""
+    rows = {name: comparison.row(name) for name in comparison.approximations}
+    kfac, blocks = rows["K-FAC"], rows["block-diagonal"]
+    between = (blocks.frobenius_error / kfac.frobenius_error) ** 2
+    angles = sorted((row.angle, name) for name, row in rows.items())
+    (least, closest), (most, farthest) = angles[0], angles[-1]
+    return [
+        f"Look at the angles: K-FAC's step points {kfac.angle:.1f}° away from the "
+        f"exact natural gradient; closest is {closest} ({least:.1f}°), farthest "
+        f"{farthest} ({most:.1f}°).",
+        f"Of K-FAC's squared Frobenius error {between:.0%} is what every block-diagonal"
+        f" matrix drops; K-FAC stores {kfac.storage:,} numbers, the exact Fisher "
+        f"{kfac.parameters**2:,}.",
+    ]
+
+
+def _figures(
+    problem: Problem, training: Training, measured: Measurement
+) -> dict[str, Callable[[], Any]]:
+    """File name and drawing of each figure."""
+    exact, sizes = measured.exact.matrix, [d * o for d, o in problem.network.shapes]
+    matrices = {name: built.matrix for name, built in measured.approximations.items()}
+    maps = {
+        f"heat_map_{name.lower().replace('-', '_').replace(' ', '_')}": partial(
+            heat_maps, exact, matrices[name], name, sizes
+        )
+        for name in MAPS
+    }
+    by_layer = zip(*training.errors, strict=True)
+    errors = dict(zip(problem.network.names, by_layer, strict=True))
+    spectra = {name: matrices[name] for name in SPECTRA}
+    sampling = measured.sampling
+    return maps | {
+        "sampled_labels": partial(
+            sampling_figure,
+            sampling.samples,
+            sampling.fisher,
+            {"K-FAC from sampled labels": sampling.kfac},
+        ),
+        "spectra": partial(
+            _draw_spectra, {"exact": exact}, spectra, problem.settings.damping
+        ),
+        "training": partial(training_figure, training.losses, errors, "K-FAC"),
+        "comparison": measured.comparison.plot,
+    }
+
+
+def _draw_spectra(exact: Matrices, approximations: Matrices, damping: float) -> Any:
+    values = [
+        {name: matrix.eigenvalues() for name, matrix in group.items()}
+        for group in (exact, approximations)
+    ]
+    return spectra_figure(*values, damping)
+
+
+def _numbers(
+    problem: Problem, training: Training, measured: Measurement, summary: list[str]
+) -> dict[str, Any]:
+    """Everything that was measured, as JSON can hold it."""
+    return {
+        "settings": asdict(problem.settings) | {"out": str(problem.settings.out)},
+        "data": problem.description,
+        "parameters": problem.network.size,
+        "layers": problem.network.names,
+        "losses": training.losses,
+        "accuracies": training.accuracies,
+        "kfac_error_by_layer": training.errors,
+        "sampling": asdict(measured.sampling),
+        "comparison": measured.comparison.to_dict(),
+        "exact_seconds": measured.exact.seconds,
+        "summary": summary,
+    }

@@ -1,0 +1,25 @@
+"""The figures: one style, one colour for each object, the error number in the title.
+
+Every function returns a `matplotlib.figure.Figure`, which needs no display; `save`
+writes it, the same bytes for the same data. matplotlib is imported when a figure is
+drawn, not before. Exact is blue, an approximation orange, an error grey.
+"""
+
+from kfac_ref.plotting.curves import sampling_figure, spectra_figure, training_figure
+from kfac_ref.plotting.heat_maps import heat_maps
+from kfac_ref.plotting.style import APPROXIMATION, ERROR, EXACT, STYLE, save, styled
+from kfac_ref.plotting.tables import comparison_figure
+
+__all__ = [
+    "APPROXIMATION",
+    "ERROR",
+    "EXACT",
+    "STYLE",
+    "comparison_figure",
+    "heat_maps",
+    "sampling_figure",
+    "save",
+    "spectra_figure",
+    "styled",
+    "training_figure",
+]

@@ -1,0 +1,86 @@
+"""Heat maps: the exact matrix, an approximation, and their difference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+
+from kfac_ref.backend import to_numpy
+from kfac_ref.distances import relative_frobenius_error
+from kfac_ref.matrices import SymmetricMatrix
+from kfac_ref.plotting.style import APPROXIMATION, ERROR, EXACT, new_figure, styled
+
+SIGNED = ["#c5f3e8", "#2a9d8f", "#0b0d12", "#c2478f", "#ffd6ec"]  # dark at zero
+PIXELS = 400  # a side of a heat map; larger matrices are drawn as cells of entries
+
+
+@styled
+def heat_maps(
+    exact: SymmetricMatrix,
+    approximation: SymmetricMatrix,
+    name: str = "approximation",
+    sizes: Sequence[int] = (),
+) -> Any:
+    """Exact, approximation and difference side by side, on one colour scale.
+
+    Up to 400 rows every entry is drawn, with its sign. Larger matrices are cut into
+    square cells, each drawn as the root mean square of its entries, on a log scale.
+    White lines part the layers, which have `sizes` rows each.
+    """
+    error = relative_frobenius_error(approximation, exact)
+    F, M = to_numpy(exact.to_dense()), to_numpy(approximation.to_dense())
+    cell = -(-len(F) // PIXELS)
+    images = [F, M, M - F] if cell == 1 else [_cells(X, cell) for X in (F, M, M - F)]
+    titles = ["exact", name, f"difference: relative error {error:.3g}"]
+    figure = new_figure(13.5, 4.6)
+    axes = figure.subplots(1, 3, sharex=True, sharey=True)
+    figure.subplots_adjust(left=0.04, right=0.93, bottom=0.07, top=0.93, wspace=0.03)
+    look = _signed_look(F) if cell == 1 else _log_look(images[0])
+    side = len(images[0]) * cell
+    for ax, image, title, colour in zip(
+        axes, images, titles, (EXACT, APPROXIMATION, ERROR), strict=True
+    ):
+        drawn = ax.imshow(
+            image, extent=(0, side, side, 0), interpolation="nearest", **look
+        )
+        ax.set_title(title, color=colour)
+        for end in list(accumulate(sizes))[:-1]:
+            ax.axhline(end, color="white", linewidth=0.8)
+            ax.axvline(end, color="white", linewidth=0.8)
+    axes[0].set(xlim=(0, len(F)), ylim=(len(F), 0))
+    label = "entry" if cell == 1 else f"root mean square of {cell} x {cell} entries"
+    bar = figure.add_axes((0.94, 0.07, 0.011, 0.86))
+    figure.colorbar(drawn, cax=bar, label=label)
+    return figure
+
+
+def _cells(X: np.ndarray, cell: int) -> np.ndarray:
+    """Root mean square of each cell x cell entries (fewer at the lower right edges)."""
+    starts = np.arange(0, len(X), cell)
+    strips = np.split(X, starts[1:])
+    sums = np.stack([np.einsum("rp,rp->p", strip, strip) for strip in strips])
+    squares = np.add.reduceat(sums, starts, axis=1)
+    lengths = np.diff([*starts, len(X)])
+    return np.sqrt(squares / np.outer(lengths, lengths))
+
+
+def _signed_look(F: np.ndarray) -> dict[str, Any]:
+    """Zero is dark; linear up to a hundredth of the largest entry, then logarithmic."""
+    from matplotlib.colors import AsinhNorm, LinearSegmentedColormap
+
+    top = float(np.abs(F).max())
+    norm = AsinhNorm(linear_width=top / 100, vmin=-top, vmax=top)
+    return {"norm": norm, "cmap": LinearSegmentedColormap.from_list("signed", SIGNED)}
+
+
+def _log_look(image: np.ndarray) -> dict[str, Any]:
+    """Three decades below the largest cell; what is smaller, or zero, is black."""
+    from matplotlib import colormaps
+    from matplotlib.colors import LogNorm
+
+    top = float(image.max())
+    cmap = colormaps["magma"].with_extremes(bad="black", under="black")
+    return {"norm": LogNorm(top / 1000, top), "cmap": cmap}
