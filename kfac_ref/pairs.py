@@ -10,8 +10,8 @@ another implementation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -59,8 +59,8 @@ class Pairs:
     make: Callable[[int, int], Chunk]
 
     def chunks(self, per_example: int = 0, fixed: int = 0) -> Iterator[Chunk]:
-        """Chunks of examples; what is done with them takes `fixed` numbers of workspace,
-        and `per_example` for each example.
+        """Chunks of examples; work on them takes `fixed` numbers of workspace, and
+        `per_example` for each example.
 
         The numbers of a and g themselves are counted here; the sum stays under
         `memory` bytes, except that a chunk has at least one example.
@@ -72,6 +72,26 @@ class Pairs:
         step = self.examples if self.mixes_examples else max(1, fit)
         for start in range(0, self.examples, step):
             yield self.make(start, min(start + step, self.examples))
+
+    def select(self, blocks: Sequence[int]) -> Pairs:
+        """The pairs of some blocks alone; the same vectors are propagated."""
+
+        def make(start: int, stop: int) -> Chunk:
+            whole = self.make(start, stop)
+
+            def backward(first: int, last: int) -> list[Array]:
+                g = whole.backward(first, last)
+                return [g[i] for i in blocks]
+
+            return replace(whole, a=[whole.a[i] for i in blocks], backward=backward)
+
+        return replace(
+            self,
+            names=[self.names[i] for i in blocks],
+            shapes=[self.shapes[i] for i in blocks],
+            positions=[self.positions[i] for i in blocks],
+            make=make,
+        )
 
 
 def propagate(

@@ -106,7 +106,7 @@ def quadratic_model(
     if not directions:
         raise ShapeError("directions: expected at least one, found none")
     V = xp.stack(list(directions), axis=1)  # (P, m)
-    decayed = V * (l2[:, None] if hasattr(l2, "shape") else float(l2))
+    decayed = V * (float(l2) if isinstance(l2, int | float) else l2[:, None])
     inner = (V.T @ product(V), V.T @ decayed, V.T @ V, V.T @ gradient)
     C, E, D, b = (to_numpy(M).astype(np.float64) for M in inner)
     rounding = float(np.finfo(gradient.dtype).eps)
