@@ -1,0 +1,8 @@
+"""The optimizer: Algorithm 2 of Martens & Grosse 2015, stage by stage."""
+
+from kfac_ref.optimizer.averages import MovingAverage
+from kfac_ref.optimizer.kfac import KFAC
+from kfac_ref.optimizer.stages import Diverged
+from kfac_ref.optimizer.state import Proposal, State, Trace
+
+__all__ = ["KFAC", "Diverged", "MovingAverage", "Proposal", "State", "Trace"]

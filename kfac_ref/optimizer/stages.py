@@ -1,0 +1,156 @@
+"""The stages of one K-FAC step, each a function of plain values: Algorithm 2.
+
+    loss_stage          batch -> h(theta), grad h
+    statistics_stage    batch -> curvature matrix (questions 1 and 2)
+    proposal_stage      damped matrix, gradient -> Delta = -(damped)^-1 grad h
+    clip_stage          proposal -> nu, how far to shorten it (norm constraint)
+    model_stage         proposal, last update -> quadratic model with exact products
+    coefficient_stage   quadratic model -> (alpha, mu)
+
+h(theta) = mean loss + eta/2 ||theta||^2, eta the L2 coefficient. Vectors are (P,). What
+moves from one step to the next (averages, inverses, lambda) is in kfac.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from kfac_ref.backend import Array, get_xp
+from kfac_ref.errors import ShapeError, ValueRangeError, choose
+from kfac_ref.estimates import Estimate
+from kfac_ref.matrices import BlockDiagonal, SymmetricMatrix
+from kfac_ref.network import Network
+from kfac_ref.pairs import propagate
+from kfac_ref.products import CurvatureProduct
+from kfac_ref.quadratic_model import QuadraticModel, quadratic_model
+from kfac_ref.structures import make_structure
+
+CLIPS = ("fisher", "fisher_no_rate", "euclidean")
+
+
+def loss_stage(
+    network: Network, theta: Array, x: Array, y: Array, l2: float
+) -> tuple[float, Array]:
+    """h(theta) = mean loss + eta/2 ||theta||^2, and its gradient (P,)."""
+    loss, matrices = network.loss_and_gradient(network.unflatten(theta), x, y)
+    value = float(loss) + 0.5 * l2 * float(theta @ theta)
+    return value, network.flatten(matrices) + l2 * theta
+
+
+def statistics_stage(
+    network: Network,
+    theta: Array,
+    x: Array,
+    y: Array,
+    rng: np.random.Generator,
+    structure: str | Sequence[str] = "kronecker",
+    estimate: str | Estimate = "sampled",
+    samples: int = 1,
+) -> SymmetricMatrix:
+    """The curvature of the batch: one structure, or one for each layer.
+
+    All layers see the same propagated vectors. Raises ShapeError, UnknownName.
+    """
+    params = network.unflatten(theta)
+    pairs = propagate(network, params, x, estimate, y=y, rng=rng, samples=samples)
+    if isinstance(structure, str):
+        return make_structure(structure, pairs)
+    if len(structure) != len(network.names):
+        raise ShapeError(
+            f"structure: expected one name, or {len(network.names)}, one for each of "
+            f"{', '.join(network.names)}; found {len(structure)}"
+        )
+    blocks = [
+        make_structure(name, pairs.select([i]))
+        for i, name in enumerate(structure)
+    ]
+    return BlockDiagonal(blocks)
+
+
+def proposal_stage(damped: SymmetricMatrix, gradient: Array) -> Array:
+    """Delta = -(damped)^-1 gradient; `damped` has its damping inside."""
+    return -damped.solve(gradient)
+
+
+def clip_stage(
+    proposal: Array,
+    gradient: Array,
+    constraint: float | None,
+    rate: float = 1.0,
+    form: str = "fisher",
+) -> float:
+    """nu, such that the squared norm of the update nu Delta is at most `constraint`.
+
+    fisher           rate^2 |Delta . grad| = rate^2 Delta^T (damped F) Delta: Ba, Grosse
+                     & Martens 2017, section 5; TensorFlow K-FAC, KFAC-JAX
+    fisher_no_rate   the same without rate^2: KFAC-JAX's optax interface
+    euclidean        rate^2 ||Delta||^2: LBANN (there for each tensor)
+
+    The first is no mistake for Delta^T F^-1 Delta: Delta = -(damped F)^-1 grad.
+    """
+    if constraint is None:
+        return 1.0
+    if not constraint > 0.0:
+        raise ValueRangeError(f"norm constraint: expected > 0, found {constraint!r}")
+    choose("norm constraint", form, CLIPS)
+    other = proposal if form == "euclidean" else gradient
+    squared = abs(float(proposal @ other))
+    if form != "fisher_no_rate":
+        squared *= rate**2
+    return min(1.0, math.sqrt(constraint / squared)) if squared > 0.0 else 1.0
+
+
+def model_stage(
+    network: Network,
+    theta: Array,
+    x: Array,
+    y: Array,
+    directions: Sequence[Array],
+    gradient: Array,
+    l2: float,
+    matrix: str = "fisher",
+) -> QuadraticModel:
+    """The quadratic model along `directions`, with the exact matrix of the batch."""
+    product = CurvatureProduct(network, network.unflatten(theta), x, y, matrix)
+    return quadratic_model(directions, gradient, product.product, l2)
+
+
+def coefficient_stage(
+    model: QuadraticModel,
+    damping: float,
+    alpha: float | None = None,
+    mu: float | None = None,
+) -> tuple[float, float]:
+    """(alpha, mu): those given are held, the others minimise the model."""
+    fixed = {i: c for i, c in enumerate((alpha, mu)) if c is not None}
+    found = model.solve(damping, fixed=fixed)
+    return float(found[0]), float(found[1])
+
+
+def check_finite_stage(stage: str, value: Array | float, network: Network) -> None:
+    """Diverged, naming the stage and the first layer, if a number is not finite."""
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise Diverged(stage)
+        return
+    xp = get_xp(value)
+    if not bool(xp.all(xp.isfinite(value))):
+        parts = zip(network.names, network.unflatten(value), strict=True)
+        raise Diverged(
+            stage, next(n for n, D in parts if not bool(xp.all(xp.isfinite(D))))
+        )
+
+
+class Diverged(ValueRangeError):
+    """A number of the training is no longer finite; the state before it is kept."""
+
+    def __init__(self, stage: str, layer: str = ""):
+        self.stage, self.layer = stage, layer
+        where = f" of layer {layer}" if layer else ""
+        super().__init__(
+            f"training diverged: the {stage}{where} is not finite; go on from the last "
+            "state with a smaller learning rate or a larger damping"
+        )
