@@ -72,25 +72,29 @@ def kronecker(pairs: Pairs) -> BlockDiagonal:
 
 def kronecker_factors(pairs: Pairs) -> tuple[list[Array], list[Array]]:
     """A = 1/N sum_nt a a^T and G = 1/(N T) sum_nkt g g^T of every layer."""
-    xp, dtype = get_xp(pairs.like), pairs.like.dtype
-    A = [xp.zeros((d, d), dtype=dtype) for d, _ in pairs.shapes]
-    G = [xp.zeros((o, o), dtype=dtype) for _, o in pairs.shapes]
+    A: list[Array] = []
+    G: list[Array] = []
     for chunk in pairs.chunks():
-        for Ai, a in zip(A, chunk.a, strict=True):
-            Ai += _second_moment(a)
-        for few in chunk.g_by_vectors():
-            for Gi, g in zip(G, few, strict=True):
-                Gi += _second_moment(g)
+        A = _sum(A, _moments(chunk.a))
+        for moments in map(_moments, chunk.g_by_vectors()):  # map keeps no g
+            G = _sum(G, moments)
     for Ai, Gi, T in zip(A, G, pairs.positions, strict=True):
         Ai /= pairs.examples
         Gi /= pairs.examples * T
     return A, G
 
 
-def _second_moment(rows: Array) -> Array:
+def _moments(arrays: list[Array]) -> list[Array]:
     """X^T X over all axes but the last; BLAS makes it symmetric to the last bit."""
-    X = rows.reshape(-1, rows.shape[-1])
-    return X.T @ X
+    flat = [rows.reshape(-1, rows.shape[-1]) for rows in arrays]
+    return [X.T @ X for X in flat]
+
+
+def _sum(totals: list[Array], more: list[Array]) -> list[Array]:
+    """Totals + more, in place; at the beginning there are no totals."""
+    for total, new in zip(totals, more, strict=bool(totals)):
+        total += new
+    return totals or more
 
 
 def eigenvalue_corrected(pairs: Pairs) -> BlockDiagonal:
