@@ -56,6 +56,8 @@ def test_notebook_has_the_form_it_promises(path):
     ):
         assert words in opening
     assert "Summary" in stored.cells[-1].source
+    assert path.name in (HERE / "README.md").read_text(encoding="utf-8")
+    assert f"## {path.name[:2]}" in (HERE / "CHEATSHEET.md").read_text(encoding="utf-8")
     solutions = cells(stored, "solution")
     assert len(solutions) >= 3
     assert all(cell.metadata.jupyter.source_hidden for cell in solutions)
