@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from kfac_ref.backend import BACKENDS, current, use
+from kfac_ref.demo import Settings, run
 from kfac_ref.errors import KfacError
 
 
@@ -16,7 +17,17 @@ def main(argv: list[str] | None = None) -> int:
     """Exit code: 0, or 2 after one line on stderr where the user can do something."""
     options = make_parser().parse_args(argv)
     try:
-        _demo(options)
+        with use(options.backend or current()):
+            run(
+                Settings(
+                    steps=options.steps,
+                    hidden=options.net,
+                    data=options.data,
+                    seed=options.seed,
+                    out=options.out,
+                    damping=options.damping,
+                )
+            )
     except (KfacError, OSError) as error:
         print(f"kfac-ref: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -24,22 +35,6 @@ def main(argv: list[str] | None = None) -> int:
         print("kfac-ref: interrupted", file=sys.stderr)
         return 130
     return 0
-
-
-def _demo(options: argparse.Namespace) -> None:
-    from kfac_ref.demo import Settings, run
-
-    with use(options.backend or current()):
-        run(
-            Settings(
-                steps=options.steps,
-                hidden=options.net,
-                data=options.data,
-                seed=options.seed,
-                out=options.out,
-                damping=options.damping,
-            )
-        )
 
 
 class _Parser(argparse.ArgumentParser):
@@ -51,9 +46,8 @@ class _Parser(argparse.ArgumentParser):
 
 def make_parser() -> argparse.ArgumentParser:
     """Commands and options."""
-    parser = _Parser(
-        prog="kfac-ref", description="The reference implementation of K-FAC."
-    )
+    about = "The reference implementation of K-FAC."
+    parser = _Parser(prog="kfac-ref", description=about)
     parser.add_argument("--version", action="version", version=f"kfac-ref {_version()}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     demo = commands.add_parser(
@@ -61,36 +55,57 @@ def make_parser() -> argparse.ArgumentParser:
         help="train a small net with K-FAC and measure its approximations",
         description="Train a small net with a few K-FAC steps, compute the exact "
         "Fisher and its approximations, print how far apart they are, draw figures.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    add = demo.add_argument
-    add("--steps", type=_count, default=7, help="training steps before the comparison")
+    _add_options(demo)
+    return parser
+
+
+def _add_options(demo: argparse.ArgumentParser) -> None:
+    add, default = demo.add_argument, Settings()
+    add(
+        "--steps",
+        type=_count,
+        default=default.steps,
+        help="training steps before the comparison (%(default)s)",
+    )
     add(
         "--net",
         type=_sizes,
-        default="20-20-20-20-20",
+        default=default.hidden,
         metavar="SIZES",
-        help="sizes of the hidden layers",
+        help=f"sizes of the hidden layers ({'-'.join(map(str, default.hidden))})",
     )
     add(
         "--data",
-        default="digits",
-        metavar="DATA",
-        help="digits (UCI, from scikit-learn), or a folder with the training files of "
-        "MNIST, gzipped or not",
+        default=default.data,
+        help="digits, those of UCI that scikit-learn ships, or a folder with the "
+        "training files of MNIST, gzipped or not (%(default)s)",
     )
-    add("--seed", type=_count, default=0, help="of the initial weights and the samples")
+    add(
+        "--seed",
+        type=_count,
+        default=default.seed,
+        help="of the initial weights and of the sampled labels (%(default)s)",
+    )
     add(
         "--out",
         type=Path,
-        default=Path("figures"),
+        default=default.out,
         metavar="FOLDER",
-        help="where figures and demo.json are written",
+        help="where figures and demo.json are written (%(default)s)",
     )
-    add("--damping", type=float, default=0.03, help="lambda, in F + lambda I")
-    backend = "where the arrays live (unless given: KFAC_REF_BACKEND, or numpy)"
-    add("--backend", choices=BACKENDS, help=backend)
-    return parser
+    add(
+        "--damping",
+        type=float,
+        default=default.damping,
+        metavar="LAMBDA",
+        help="lambda in F + lambda I (%(default)s)",
+    )
+    add(
+        "--backend",
+        choices=BACKENDS,
+        help="where the arrays live (as KFAC_REF_BACKEND says, or numpy)",
+    )
 
 
 def _count(text: str) -> int:

@@ -3,7 +3,7 @@
 problem.py    the data and the net
 training.py   a few K-FAC steps
 measuring.py  the exact Fisher, its approximations, and how far they are from it
-report.py     table, figures, and a file with the numbers
+reporting.py  table, figures, and a file with the numbers
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from time import perf_counter
 
 from kfac_ref.demo.measuring import measure
 from kfac_ref.demo.problem import Settings, make_problem
-from kfac_ref.demo.report import announce, report
+from kfac_ref.demo.reporting import announce, report
 from kfac_ref.demo.training import train
 
 __all__ = ["Settings", "run"]

@@ -14,7 +14,7 @@ import numpy as np
 from kfac_ref.backend import Array
 from kfac_ref.datasets import ExtraMissing, digits, mnist, shrink
 from kfac_ref.distributions import Categorical
-from kfac_ref.errors import KfacError
+from kfac_ref.errors import KfacError, located
 from kfac_ref.layers import Dense, Layer, Tanh
 from kfac_ref.network import Network
 
@@ -42,10 +42,11 @@ class Settings:
 
 @dataclass(frozen=True)
 class Problem:
-    """A net and a batch; `description` says where the data come from."""
+    """A net, its initial parameters, a batch, and a sentence about the data."""
 
     settings: Settings
     network: Network
+    params: list[Array]  # where training begins
     x: Array  # (N, inputs)
     y: Array  # (N,)
     description: str
@@ -62,7 +63,7 @@ def make_problem(settings: Settings) -> Problem:
         layers += [Dense(d_in, d_out), Tanh()]
     network = Network(layers[:-1], Categorical())
     rng = np.random.default_rng(settings.seed)
-    return Problem(settings, network, x, y, description, rng)
+    return Problem(settings, network, network.init(rng), x, y, description, rng)
 
 
 def check_size(sizes: list[int]) -> None:
@@ -85,7 +86,8 @@ def _load(data: str) -> tuple[Array, Array, str]:
     images, y = mnist(data, "train", flat=False)
     N, H, W, _ = images.shape
     factor = math.ceil(math.sqrt(H * W / INPUTS))
-    few = shrink(images[:EXAMPLES], factor)
+    with located(f"{data}: shrinking its images to at most {INPUTS} pixels"):
+        few = shrink(images[:EXAMPLES], factor)
     text = f"{data}: the first {len(few):,} of {N:,} images, {H} x {W} pixels"
     if factor > 1:
         text += (

@@ -25,9 +25,9 @@ class Training:
 
 
 def train(problem: Problem) -> Training:
-    """`steps` steps from a random start, watched."""
+    """`steps` steps from the initial parameters, watched."""
     network, x, y = problem.network, problem.x, problem.y
-    training = Training(network.init(problem.rng))
+    training = Training(problem.params)
     for step in progress(range(problem.settings.steps + 1), "training"):
         if step:
             training.params = kfac_step(
