@@ -294,6 +294,14 @@ def test_examples_may_depend_on_each_other():
     ]
     assert np.abs(sum(alone)).max() < 1e-14 < 1e-2 < np.abs(F).max()
 
+    def losses(theta):
+        each = zip(standardised(theta, X), case.y, strict=True)
+        return anp.array([case.loss(z_n, y_n) for z_n, y_n in each])
+
+    G = autograd.jacobian(losses)(THETA)
+    E = definition.empirical_fisher(standardised, THETA, X, case.y, case.loss)
+    assert_exact(E, G.T @ G / 7)
+
 
 @every_case
 def test_positions_are_summed(name):

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import scipy.integrate
 import scipy.linalg
+import scipy.special
 import scipy.stats
 from hypothesis import HealthCheck, given, settings
 
@@ -470,6 +471,25 @@ def test_no_class_of_probability_zero_is_drawn(xp, dtype, u, drawn):
     assert host(Categorical().sample(z, Fixed(u), 3)).tolist() == [[drawn]] * 3
     certain = xp.asarray(np.array([[-800.0, 800.0]], dtype))
     assert host(Bernoulli().sample(certain, Fixed(u), 1)).tolist() == [[[0.0, 1.0]]]
+
+
+def test_no_class_of_probability_zero_is_drawn_by_rounding(xp):
+    """Ten times 0.1 is less than 1, u may lie between; class 10 has p = 0."""
+    z, u = xp.asarray(np.array([[0.0] * 10 + [-800.0]])), np.nextafter(1.0, 0.0)
+    assert np.cumsum(np.full(10, 0.1))[-1] < 1.0
+    assert int(Categorical().sample(z, Fixed(u), 1)[0, 0]) == 9
+
+
+def test_float32_outputs_have_float64_probabilities(xp):
+    """Labels change at u = p of float64, for float32 outputs, too."""
+    z = np.array([[0.3, 1.1]], "float32")
+    p = scipy.special.expit(z[0].astype("float64"))[0]
+    q = scipy.special.softmax(z[0].astype("float64"))[0]
+    for factor, below in ((1 - 1e-10, 1), (1 + 1e-10, 0)):
+        drawn = Bernoulli().sample(xp.asarray(z), Fixed(p * factor), 1)
+        assert int(drawn[0, 0, 0]) == below
+        drawn = Categorical().sample(xp.asarray(z), Fixed(q * factor), 1)
+        assert int(drawn[0, 0]) == 1 - below
 
 
 # Extreme outputs: finite wherever the truth is, by hand
