@@ -50,8 +50,8 @@ class NotPositiveDefinite(KfacError, ArithmeticError):
         self.condition = max(sizes) / min(sizes) if min(sizes) else float("inf")
         super().__init__(
             f"{where} is not positive definite: with lambda = {damping:g} its "
-            f"eigenvalues run from {self.smallest:.3g} to {self.largest:.3g} (condition "
-            f"number {self.condition:.3g}); use a larger damping"
+            f"eigenvalues run from {self.smallest:.3g} to {self.largest:.3g} "
+            f"(condition number {self.condition:.3g}); use a larger damping"
         )
 
 
