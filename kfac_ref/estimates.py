@@ -5,12 +5,12 @@ is the output Fisher F_z (or the GGN's H_z, or the empirical Fisher's), summed o
 all weights are inside the vectors. So every estimate leads to the same sum,
 F = 1/N sum_n sum_k vec(D_nk) vec(D_nk)^T.
 
-    expectation        every column of a square root of F_z           exact, K = outputs
-    sampled            gradients for labels drawn from the model      unbiased, K = samples
-    empirical          the gradient for the observed label            another matrix, K = 1
-    random_signs       B r, random signs r (curvature propagation)    unbiased, K = samples
-    ggn                every column of a square root of H_z           exact GGN
-    ggn_random_signs   S r                                            unbiased for the GGN
+    expectation        every column of a square root of F_z         exact, K = outputs
+    sampled            gradients for labels drawn from the model    unbiased, K = samples
+    empirical          the gradient for the observed label          another matrix, K = 1
+    random_signs       B r, random signs r (curvature propagation)  unbiased, K = samples
+    ggn                every column of a square root of H_z         exact GGN
+    ggn_random_signs   S r                                          unbiased for the GGN
 
 Sources: Martens & Grosse 2015, section 5 (sampled); Martens, Sutskever & Swersky 2012
 (signs); Kunstner, Hennig & Balles 2019 (why empirical is another matrix).
@@ -189,8 +189,8 @@ def make_estimate(name: str | Estimate, samples: int = 1) -> Estimate:
     """The estimate of that name, or of another library's word for it.
 
     `samples` is the number of labels or sign vectors drawn for each example. Raises
-    UnknownName, with the closest known name, and ValueRangeError for samples < 1 or where
-    nothing is drawn.
+    UnknownName, with the closest known name, and ValueRangeError for samples < 1, or
+    for samples > 1 where nothing is drawn.
     """
     if isinstance(name, Estimate):
         return name

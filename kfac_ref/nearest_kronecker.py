@@ -21,7 +21,7 @@ from kfac_ref.pairs import Pairs
 
 
 def nearest_kronecker(pairs: Pairs, block: int, G: Array) -> tuple[Array, Array]:
-    """X (d_in + 1, d_in + 1) and Y (d_out, d_out), the best Kronecker product's factors.
+    """X (d_in + 1, d_in + 1) and Y (d_out, d_out): the factors of the best product.
 
     G: where the iteration begins, any positive semi-definite (d_out, d_out); ||Y|| is
     made ||G||. Raises scipy.sparse.linalg.ArpackNoConvergence where the two leading

@@ -65,7 +65,7 @@ class Network:
         return self.distribution.loss(z, y).mean(), gradient
 
     def pull_back(self, params: list[Array], tape: Tape, dz: Array) -> list[Array]:
-        """J^T dz, summed over examples: for dz (K, N, ...) matrices (K, d_in+1, d_out)."""
+        """J^T dz, summed over examples: from (K, N, ...) to matrices (K, d_in+1, d_out)."""
         _, errors = self.body.backward(params, tape, dz, input_needed=False)
         return [
             a.reshape(-1, a.shape[-1]).T @ g.reshape(g.shape[0], -1, g.shape[-1])
@@ -83,7 +83,7 @@ class Network:
         return xp.concatenate(rows, axis=-1)
 
     def unflatten(self, vector: Array) -> list[Array]:
-        """The inverse of `flatten`: vectors (..., P) as matrices (..., d_in+1, d_out)."""
+        """The inverse of `flatten`: from (..., P) to matrices (..., d_in+1, d_out)."""
         if vector.shape[-1] != self.size:
             raise ShapeError(
                 f"parameter vector: expected {self.size} entries on the last axis, "
@@ -99,8 +99,8 @@ class Network:
         """Clear errors for parameters or inputs that do not fit."""
         if len(params) != len(self.shapes):
             raise ShapeError(
-                f"params: expected a list of {len(self.shapes)} matrices, one for each of "
-                f"{', '.join(self.names)}; found {len(params)}"
+                f"params: expected a list of {len(self.shapes)} matrices, one for each "
+                f"of {', '.join(self.names)}; found {len(params)}"
             )
         for name, W, shape in zip(self.names, params, self.shapes, strict=True):
             with located(f"params of layer {name}"):

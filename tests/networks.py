@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from kfac_ref.distributions import Categorical
@@ -15,7 +17,7 @@ N = 11
 def chain(activation=Tanh, distribution=None, bias=True, sizes=SIZES):
     """Dense layers with an activation between any two."""
     layers = []
-    for d, o in zip(sizes[:-1], sizes[1:], strict=True):
+    for d, o in pairwise(sizes):
         layers += [Dense(d, o, bias=bias), activation()]
     return Network(Sequential(layers[:-1]), distribution or Categorical())
 

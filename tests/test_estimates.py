@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import assert_exact, host, relative_error
 
+from helpers import assert_exact, host, relative_error
 from kfac_ref.distributions import (
     Bernoulli,
     Categorical,

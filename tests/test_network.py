@@ -5,14 +5,14 @@ from __future__ import annotations
 import autograd
 import numpy as np
 import pytest
-from helpers import assert_exact, host
-from networks import N, chain, classes, inputs, parameters
 
+from helpers import assert_exact, host
 from kfac_ref.backend import use
 from kfac_ref.distributions import Categorical, Joint, Normal
 from kfac_ref.errors import BackendError, ShapeError, ValueRangeError
 from kfac_ref.layers import Dense, Sequential, Tanh
 from kfac_ref.network import Network
+from networks import N, chain, classes, inputs, parameters
 
 
 @pytest.fixture
