@@ -65,18 +65,15 @@ class CurvatureProduct:
         """C v = 1/N J^T (curvature of the outputs) J v."""
         if self.matrix == "empirical":
             return self.factor(self.factor_transpose(v))
+        N = self.examples
         return self._each(
-            v, self.size, lambda V: self._pull(self._at_outputs(self._push(V)))
+            v, self.size, lambda V: self._pull(self._at_outputs(self._push(V)) / N)
         )
 
     def factor(self, u: Array) -> Array:
         """B u, from (N K,) to (P,)."""
         scale = float(self.examples) ** -0.5
-        return self._each(
-            u,
-            self.columns,
-            lambda U: self._pull(self._root(U)) * (scale * self.examples),
-        )
+        return self._each(u, self.columns, lambda U: self._pull(self._root(U) * scale))
 
     def factor_transpose(self, v: Array) -> Array:
         """B^T v, from (P,) to (N K,)."""
@@ -130,11 +127,11 @@ class CurvatureProduct:
         return network.push_forward(self.params, self.tape, dparams)
 
     def _pull(self, dz: Array) -> Array:
-        """1/N J^T dz, as rows (m, P)."""
+        """J^T dz, as rows (m, P)."""
         gradients = self.network.pull_back(self.params, self.tape, dz)
         if self.block is not None:
             gradients = [gradients[self.block]]
-        return self.network.flatten(gradients) / self.examples
+        return self.network.flatten(gradients)
 
     def _at_outputs(self, dz: Array) -> Array:
         """F_z dz or H_z dz."""
