@@ -1,62 +1,201 @@
 """Question 3: how a curvature matrix is damped before it is inverted.
 
-Exact (Tikhonov) damping, M + lambda I, needs no function of its own: it is
-`M.solve(v, damping)`, for every kind of matrix. Factored Tikhonov damping keeps the
-Kronecker product, so that two small Cholesky factorisations suffice:
+A rule makes a damped matrix of a matrix; `solve(v)` of the result is the preconditioner
+(`inverse()` the same, factorised once for many v). With gamma = sqrt(lambda):
 
-    (A + pi gamma I) (x) (G + gamma / pi I),   gamma = sqrt(lambda)
-    = A (x) G + lambda I + pi gamma I (x) G + gamma / pi A (x) I
+    tikhonov              M + lambda I                       every kind of matrix
+    factored_tikhonov     (A + pi gamma I) (x) (G + gamma / pi I)
+    same_on_each_factor   (A + lambda I) (x) (G + lambda I)
+    separate              (A + pi activations I) (x) (G + errors / pi I)
 
-The last two terms are its error. Martens & Grosse 2015, section 6.3.
+The last three keep a Kronecker product A (x) G: two small Cholesky factorisations are
+enough. The price of the second is two terms (Martens & Grosse 2015, section 6.3):
+
+    A (x) G + lambda I + pi gamma I (x) G + gamma / pi A (x) I
+
+A BlockDiagonal is damped block by block, by one rule or, with `block_by_block`, by one
+for each. Where a rule makes no sense it raises Unsupported, with the reason. The matrix
+that is given is left as it was. A rule is data, too, a name and its arguments:
+`damp(matrix, "separate", activations=0.01, errors=1.0)`.
+
+Where A or G is zero (a layer of dead units), so is A (x) G, and a pi made of norms has
+no value. Then the damping alone is left, gamma I (x) gamma I = lambda I: exact, and the
+limit of the formula as the factor goes to zero. KFAC-JAX does the same; TensorFlow
+K-FAC takes pi = 1 there, which is pi="off" here.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from kfac_ref.backend import get_xp
-from kfac_ref.errors import Unsupported, ValueRangeError, choose
-from kfac_ref.matrices import BlockDiagonal, Kronecker
-from kfac_ref.matrices.definite import add_to_diagonal, check_damping
+from kfac_ref.backend import Array, eigh, get_xp
+from kfac_ref.damping_parts import (
+    add,
+    add_to_scale_shift,
+    beside_scalar,
+    kronecker,
+    on_blocks,
+    share,
+)
+from kfac_ref.damping_pi import check_pi
+from kfac_ref.errors import ShapeError, choose, located
+from kfac_ref.matrices import (
+    BlockDiagonal,
+    Dense,
+    Diagonal,
+    EigenKronecker,
+    Kronecker,
+    SymmetricMatrix,
+)
+from kfac_ref.matrices.definite import check_damping, rounding_error, spectral_power
 
 
-def factored_tikhonov(matrix: Any, damping: float, pi: float | str = "trace") -> Any:
-    """(A + pi gamma I) (x) (G + gamma / pi I) for a Kronecker matrix A (x) G.
+def tikhonov(matrix: SymmetricMatrix, damping: float) -> SymmetricMatrix:
+    """M + lambda I, exactly: of the whole matrix or block by block.
 
-    A BlockDiagonal of Kronecker products is damped block by block. pi is "trace" (see
-    `trace_pi`) or a positive number. Raises Unsupported for other kinds of matrices.
+    A Kronecker product is decomposed here, once: an EigenKronecker comes back. For many
+    lambda decompose once for all of them: `tikhonov(K.diagonalized(), damping)`.
     """
-    gamma = math.sqrt(check_damping(damping))
-    if isinstance(matrix, BlockDiagonal):
-        damped = [factored_tikhonov(block, damping, pi) for block in matrix.blocks]
-        return BlockDiagonal(damped, matrix.name)
-    if not isinstance(matrix, Kronecker):
-        raise Unsupported(
-            f"{getattr(matrix, 'label', 'matrix')}: factored Tikhonov damping needs a "
-            f"Kronecker product, found {type(matrix).__name__}; damp it exactly, with "
-            "solve(v, damping)"
-        )
-    pi = trace_pi(matrix) if isinstance(pi, str) and choose("pi", pi, ["trace"]) else pi
-    if not 0 < float(pi) < math.inf:
-        raise ValueRangeError(f"pi: expected 'trace' or a number > 0, found {pi!r}")
-    pi = float(pi)
-    A = add_to_diagonal(matrix.A, pi * gamma)
-    G = add_to_diagonal(matrix.G, gamma / pi)
-    damping_used = f"factored Tikhonov, lambda = {damping:g}, pi = {pi:.3g}"
-    return matrix._with(A, G, f"{matrix.label} ({damping_used})")
+    damping = check_damping(damping)
+
+    def rule(block: SymmetricMatrix) -> SymmetricMatrix:
+        damped = block.power(1, damping)
+        damped.name = f"{block.label} (Tikhonov, lambda = {damping:g})"
+        return damped
+
+    return on_blocks(matrix, rule, "Tikhonov damping")
 
 
-def trace_pi(matrix: Kronecker) -> float:
-    """pi = sqrt((tr A / d_in) / (tr G / d_out)), Martens & Grosse 2015, section 6.3.
+def factored_tikhonov(
+    matrix: Any,
+    damping: float,
+    pi: float | str = "trace",
+    exact_scalars: bool = False,
+) -> Any:
+    """(A + pi gamma I) (x) (G + gamma / pi I), gamma = sqrt(damping).
 
-    It minimises the trace norm of the error. Raises ValueRangeError for a trace <= 0.
+    pi: "trace", "frobenius", "operator", "off" (1), or a number; see damping_pi.py.
+    With exact_scalars a factor of size one, G = [g], is not damped, and the other takes
+    what makes the product exact, A + lambda / g I, whatever pi is (KFAC-JAX).
+    Martens & Grosse 2015, section 6.3.
     """
-    mean_A, mean_G = (float(get_xp(M).trace(M)) / len(M) for M in (matrix.A, matrix.G))
-    if not (mean_A > 0 and mean_G > 0):
-        raise ValueRangeError(
-            f"{matrix.label}: pi = sqrt((tr A / d_in) / (tr G / d_out)) needs positive "
-            f"traces, found tr A / d_in = {mean_A:.3g}, tr G / d_out = {mean_G:.3g}; "
-            "pass pi as a number, or damp exactly, with solve(v, damping)"
+    damping, pi = check_damping(damping), check_pi(pi)
+    gamma, words = math.sqrt(damping), f"factored Tikhonov, lambda = {damping:g}"
+
+    def rule(block: SymmetricMatrix) -> Kronecker:
+        K = kronecker(block, "factored Tikhonov damping")
+        if exact_scalars and 1 in (len(K.A), len(K.G)):
+            return beside_scalar(K, damping, words)
+        return share(K, gamma, gamma, pi, words)
+
+    return on_blocks(matrix, rule, "factored Tikhonov damping")
+
+
+def same_on_each_factor(matrix: SymmetricMatrix, damping: float) -> SymmetricMatrix:
+    """(A + lambda I) (x) (G + lambda I): of curvlinops, and of kfac-pytorch's inverses.
+
+    Not gauge-invariant: (c A) (x) (G / c), the same matrix, is damped in another way.
+    """
+    damping = check_damping(damping)
+    words = f"lambda = {damping:g} on each factor"
+
+    def rule(block: SymmetricMatrix) -> Kronecker:
+        return add(kronecker(block, words), damping, damping, words)
+
+    return on_blocks(matrix, rule, words)
+
+
+def separate(
+    matrix: SymmetricMatrix,
+    activations: float,
+    errors: float,
+    pi: float | str = "off",
+    scale: float | None = None,
+    shift: float | None = None,
+) -> SymmetricMatrix:
+    """(A + pi activations I) (x) (G + errors / pi I): LBANN's damping_act, damping_err.
+
+    The numbers are added as they are, without a square root: activations = errors =
+    sqrt(lambda) with pi="trace" (LBANN's use_pi) is `factored_tikhonov` with lambda; so
+    LBANN's default, 0.03 for both, is a lambda of 0.0009. Where errors is far above the
+    eigenvalues of G, and activations is not above those of A, only A preconditions.
+
+    scale and shift (damping_bn_act, damping_bn_err; both or none): every Dense or
+    Diagonal block is taken to be that of a scale-and-shift layer, with parameters
+    (2, C); they are added for its C scales and its C shifts, and pi plays no part. With
+    None such blocks raise Unsupported. (With its option use_eigen_decomposition LBANN
+    adds the two to other entries; that is a defect, and not followed here.)
+    """
+    given: dict[str, Any] = {"activations": activations, "errors": errors}
+    if scale is not None or shift is not None:
+        given |= {"scale": scale, "shift": shift}
+    for name, number in given.items():
+        with located(f"separate, {name}"):
+            given[name] = check_damping(number)
+    pi, words = check_pi(pi), f"activations + {activations:g}, errors + {errors:g}"
+
+    def rule(block: SymmetricMatrix) -> SymmetricMatrix:
+        if "scale" in given and isinstance(block, Dense | Diagonal):
+            return add_to_scale_shift(block, given["scale"], given["shift"])
+        K = kronecker(block, "separate damping")
+        return share(K, given["activations"], given["errors"], pi, words)
+
+    return on_blocks(matrix, rule, "separate damping")
+
+
+def block_by_block(
+    matrix: SymmetricMatrix,
+    damping: float,
+    rules: Sequence[Callable[[SymmetricMatrix, float], SymmetricMatrix]],
+) -> BlockDiagonal:
+    """The i-th block of a BlockDiagonal damped by rules[i](block, damping)."""
+    blocks = matrix.blocks if isinstance(matrix, BlockDiagonal) else []
+    if not blocks or len(blocks) != len(rules):
+        raise ShapeError(
+            "block_by_block: expected a BlockDiagonal and a rule for each block, found "
+            f"{type(matrix).__name__} with {len(blocks)} blocks, and {len(rules)} rules"
         )
-    return math.sqrt(mean_A / mean_G)
+    named = zip(rules, blocks, strict=True)
+    return BlockDiagonal([rule(block, damping) for rule, block in named], matrix.name)
+
+
+RULES: dict[str, Callable[..., SymmetricMatrix]] = {
+    "tikhonov": tikhonov,
+    "factored_tikhonov": factored_tikhonov,
+    "same_on_each_factor": same_on_each_factor,
+    "separate": separate,
+}
+
+
+def damp(matrix: SymmetricMatrix, rule: str, **parameters: Any) -> SymmetricMatrix:
+    """The matrix damped by the rule of that name; UnknownName for others."""
+    return RULES[choose("damping rule", rule, RULES)](matrix, **parameters)
+
+
+def by_eigendecomposition(matrix: SymmetricMatrix) -> SymmetricMatrix:
+    """The same damped matrix, factorised here, once, and without Cholesky.
+
+    `solve` then multiplies by eigenvectors. Raises NotPositiveDefinite as `solve` does.
+    """
+
+    def rule(block: SymmetricMatrix) -> SymmetricMatrix:
+        if isinstance(block, Diagonal | EigenKronecker):
+            return block  # in its eigenbasis already
+        if isinstance(block, Kronecker):
+            l_A, U_A = _positive_eigh(block.A, f"factor A of {block.label}")
+            l_G, U_G = _positive_eigh(block.G, f"factor G of {block.label}")
+        else:
+            l_A, U_A = _positive_eigh(block.to_dense(), block.label)
+            l_G = get_xp(l_A).ones(1, dtype=l_A.dtype)
+            U_G = l_G.reshape(1, 1)
+        return EigenKronecker(U_A, U_G, get_xp(l_A).outer(l_A, l_G), block.label)
+
+    return on_blocks(matrix, rule, "by_eigendecomposition")
+
+
+def _positive_eigh(M: Array, where: str) -> tuple[Array, Array]:
+    values, U = eigh(M)
+    spectral_power(values, -1, 0.0, where, rounding_error(values, len(values)))
+    return values, U

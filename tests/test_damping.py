@@ -1,61 +1,108 @@
-"""Factored Tikhonov damping: the formula, its pi, its error, its errors."""
+"""The damping rules: each against its formula by loops, for every kind of matrix."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from damping_cases import BY_FACTORS, FORMULAS, GAMMA, LAMBDA, factors, plus, shared
 from helpers import assert_exact, host, relative_error
-from kfac_ref.damping import factored_tikhonov, trace_pi
+from kfac_ref.damped_inside import DampedInside
+from kfac_ref.damping import (
+    block_by_block,
+    by_eigendecomposition,
+    damp,
+    factored_tikhonov,
+    same_on_each_factor,
+    separate,
+    tikhonov,
+)
+from kfac_ref.damping_pi import trace_pi
 from kfac_ref.errors import (
     NotPositiveDefinite,
-    UnknownName,
-    Unsupported,
-    ValueRangeError,
+    ShapeError,
 )
-from kfac_ref.matrices import BlockDiagonal, Dense, Kronecker
-from matrix_cases import kron_by_loops, moment, put_along_diagonal
-
-LAMBDA = 0.37
-
-
-def factors(rng, N=None):
-    """A (5, 5) and G (3, 3), of scales that differ."""
-    return moment(rng, 5, N), 0.04 * moment(rng, 3, N)
-
-
-def damped_by_loops(A, G, damping, pi):
-    A, G = A.copy(), G.copy()
-    for i in range(len(A)):
-        A[i, i] += pi * damping**0.5
-    for o in range(len(G)):
-        G[o, o] += damping**0.5 / pi
-    return kron_by_loops(A, G)
-
-
-def pi_by_loops(A, G):
-    mean_A = sum(A[i, i] for i in range(5)) / 5
-    mean_G = sum(G[o, o] for o in range(3)) / 3
-    return (mean_A / mean_G) ** 0.5
+from kfac_ref.matrices import (
+    BlockDiagonal,
+    Dense,
+    Diagonal,
+    EigenKronecker,
+    Kronecker,
+)
+from matrix_cases import CASES, kron_by_loops, make, moment, put_along_diagonal
 
 
 @pytest.mark.parametrize("N", [None, 2])
-@pytest.mark.parametrize("pi", ["trace", 0.6])
-def test_formula(N, pi, xp, rng):
+@pytest.mark.parametrize("name", FORMULAS)
+def test_formula(name, N, xp, rng):
+    rule, parameters, by_loops, words = FORMULAS[name]
     A, G = factors(rng, N)
     matrix = Kronecker(xp.asarray(A), xp.asarray(G), "layer 0")
-    value = pi_by_loops(A, G) if pi == "trace" else pi
-    assert not 0.9 < value < 1.1
-    expected = damped_by_loops(A, G, LAMBDA, value)
-    result = factored_tikhonov(matrix, LAMBDA, pi)
-    v = rng.normal(size=15)
-    assert result.name.startswith("layer 0 (factored Tikhonov, lambda = 0.37, pi = ")
+    expected, v = by_loops(A, G), rng.normal(size=(15, 2))
+    result = damp(matrix, rule, **parameters)
+    assert result.name.startswith("layer 0 " + words)
     assert_exact(result.to_dense(), expected)
-    assert_exact(result.solve(xp.asarray(v)), np.linalg.solve(expected, v))
-    assert_exact(matrix.to_dense(), kron_by_loops(A, G))  # left as it was
+    solved = np.linalg.solve(expected, v)
+    assert_exact(result.solve(xp.asarray(v)), solved)
+    assert_exact(result.inverse() @ xp.asarray(v), solved)
+    # the matrix is left as it was, so a second time gives the same
+    assert_exact(matrix.to_dense(), kron_by_loops(A, G))
+    assert_exact(damp(matrix, rule, **parameters).to_dense(), host(result.to_dense()))
 
 
-def test_by_hand(xp):
+@pytest.mark.parametrize("name", FORMULAS)
+def test_blocks_are_damped_one_by_one(name, xp, rng):
+    rule, parameters, by_loops, _ = FORMULAS[name]
+    pairs = [factors(rng), factors(rng, N=2)]
+    blocks = [Kronecker(*[xp.asarray(M) for M in pair]) for pair in pairs]
+    nested = [blocks[0], BlockDiagonal(blocks[1:], "inner")]
+    result = damp(BlockDiagonal(nested, "net"), rule, **parameters)
+    assert (result.name, result.blocks[1].name) == ("net", "inner")
+    expected = put_along_diagonal([by_loops(*pair) for pair in pairs])
+    assert_exact(result.to_dense(), expected)
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_float32_stays(name, xp, rng):
+    rule, parameters, by_loops, _ = FORMULAS[name]
+    A, G = (M.astype(np.float32) for M in factors(rng))
+    numbers = {
+        k: v if isinstance(v, str) else np.float64(v) for k, v in parameters.items()
+    }
+    result = damp(Kronecker(xp.asarray(A), xp.asarray(G)), rule, **numbers)
+    assert result.to_dense().dtype == np.float32
+    assert_exact(result.to_dense(), by_loops(A, G), 1e-6)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_exact_damping_of_every_kind(name, xp, rng):
+    matrix, M = make(name, rng, xp.asarray)
+    v = rng.normal(size=len(M))
+    result = tikhonov(matrix, LAMBDA)
+    assert_exact(result.to_dense(), plus(M, LAMBDA))
+    assert_exact(result.solve(xp.asarray(v)), np.linalg.solve(plus(M, LAMBDA), v))
+    assert_exact(tikhonov(matrix, 0).to_dense(), M)
+
+
+def test_exact_damping_decomposes_a_product_once(xp, rng):
+    """... and one decomposition serves many lambda; what came damped stays so."""
+    A, G = factors(rng)
+    matrix = Kronecker(xp.asarray(A), xp.asarray(G))
+    assert isinstance(tikhonov(matrix, LAMBDA), EigenKronecker)
+    once, v = matrix.diagonalized(), rng.normal(size=15)
+    for damping in (LAMBDA, 0.05):
+        expected = np.linalg.solve(plus(kron_by_loops(A, G), damping), v)
+        result = tikhonov(once, damping)
+        assert (result.U_A is once.U_A, result.U_G is once.U_G) == (True, True)
+        assert_exact(result.solve(xp.asarray(v)), expected)
+    inside = DampedInside(factored_tikhonov(matrix, LAMBDA), LAMBDA)
+    damped = factored_tikhonov(matrix, LAMBDA).to_dense()
+    assert_exact(tikhonov(inside, LAMBDA).to_dense(), host(damped))
+
+
+def test_factored_by_hand(xp):
     """tr A / d = 8, tr G / d = 2, pi = 2, gamma = 1/2: add 1 to A, 1/4 to G."""
     A, G = np.array([[5.0, 2], [2, 11]]), np.array([[2.0]])
     matrix = Kronecker(xp.asarray(A), xp.asarray(G))
@@ -65,77 +112,213 @@ def test_by_hand(xp):
     assert host(result.G).tolist() == [[2.25]]
 
 
-def test_its_error_is_what_the_two_cross_terms_say(xp, rng):
-    """Not the exact damping: pi gamma I (x) G + gamma / pi A (x) I is too much."""
-    A, G = factors(rng)
-    matrix = Kronecker(xp.asarray(A), xp.asarray(G))
-    pi, gamma = trace_pi(matrix), LAMBDA**0.5
-    exact = matrix.power(1, LAMBDA)
-    found = host(factored_tikhonov(matrix, LAMBDA).to_dense())
-    error = found - host(exact.to_dense())
-    cross = pi * gamma * kron_by_loops(np.eye(5), G)
-    cross += gamma / pi * kron_by_loops(A, np.eye(3))
-    assert_exact(error, cross)
-    assert relative_error(found, exact.to_dense()) > 0.5
+def test_lbann_by_hand(xp):
+    """a = (1, 0), (1, 2), g = 1, -1: A = [[1, 1], [1, 2]], G = [1], gradient (0, -1).
 
-
-def test_trace_pi_makes_the_trace_of_the_error_smallest(xp, rng):
-    matrix = Kronecker(*[xp.asarray(M) for M in factors(rng)])
-    pi = trace_pi(matrix)
-    best = factored_tikhonov(matrix, LAMBDA).trace()
-    for other in (0.5 * pi, 0.99 * pi, 1.01 * pi, 2 * pi):
-        assert factored_tikhonov(matrix, LAMBDA, other).trace() > best * (1 + 1e-6)
-
-
-def test_block_diagonal_is_damped_block_by_block(xp, rng):
-    pairs = [factors(rng), factors(rng, N=2)]
-    blocks = [Kronecker(*[xp.asarray(M) for M in pair]) for pair in pairs]
-    result = factored_tikhonov(BlockDiagonal(blocks, "net"), LAMBDA)
-    expected = [damped_by_loops(*p, LAMBDA, pi_by_loops(*p)) for p in pairs]
-    assert isinstance(result, BlockDiagonal)
-    assert result.name == "net"
-    assert_exact(result.to_dense(), put_along_diagonal(expected))
-
-
-def test_zero_damping_changes_nothing_and_float32_stays(xp, rng):
-    A, G = (xp.asarray(M.astype(np.float32)) for M in factors(rng))
-    matrix = Kronecker(A, G)
-    assert factored_tikhonov(matrix, 0).A is A
-    result = factored_tikhonov(matrix, np.float64(LAMBDA), np.float64(0.6))
-    assert (result.A.dtype, result.G.dtype) == (np.float32, np.float32)
-
-
-def test_a_given_pi_serves_a_factor_that_is_zero(xp, rng):
-    A, G = factors(rng)
-    matrix = Kronecker(xp.asarray(A), xp.asarray(0 * G))
-    found = factored_tikhonov(matrix, LAMBDA, 0.6).to_dense()
-    assert_exact(found, damped_by_loops(A, 0 * G, LAMBDA, 0.6))
-
-
-def test_errors_name_what_is_wrong(xp, rng):
-    A, G = (xp.asarray(M) for M in factors(rng))
-    matrix = Kronecker(A, G, "layer 0: Dense(4, 3)")
-    for dead in (Kronecker(A, 0 * G, "layer 1"), Kronecker(-1 * A, G, "layer 1")):
-        with pytest.raises(ValueRangeError, match="layer 1: .* positive traces, found"):
-            factored_tikhonov(dead, LAMBDA)
-    with pytest.raises(Unsupported, match=r"layer 2: .* found Dense; .*solve\(v, damp"):
-        factored_tikhonov(Dense(A, "layer 2"), LAMBDA)
-    with pytest.raises(Unsupported, match=r"matrix: factored .* found list"):
-        factored_tikhonov([matrix], LAMBDA)
-    with pytest.raises(UnknownName, match="unknown pi 'tracing': did you mean 'trace'"):
-        factored_tikhonov(matrix, LAMBDA, "tracing")
-    for pi in (0, -0.6, np.nan, np.inf):
-        with pytest.raises(ValueRangeError, match="pi: expected 'trace' or a number"):
-            factored_tikhonov(matrix, LAMBDA, pi)
-    with pytest.raises(ValueRangeError, match="damping: .* >= 0, found -0.37"):
-        factored_tikhonov(matrix, -LAMBDA)
-
-
-def test_too_little_damping_names_lambda_and_pi(xp, rng):
-    A, G = (xp.asarray(M) for M in factors(rng, N=2))
-    weak = factored_tikhonov(Kronecker(A, G, "layer 0"), 1e-40, 0.6)
-    where = (
-        r"factor A of layer 0 \(factored Tikhonov, lambda = 1e-40, pi = 0.6\) is not"
+    (A + c I)^-1 (0, -1) = (1, -1 - c) / det, det = (1 + c) (2 + c) - 1; over 1 + c'.
+    With c = c' = 1: (1, -2) / 5 / 2. With 1/4: (1, -5/4) 16/29 4/5. pi = sqrt(3/2).
+    The eight digits are what LBANN's and ChainerKFAC's formulas gave elsewhere.
+    """
+    matrix = Kronecker(
+        *[xp.asarray(np.array(M)) for M in ([[1.0, 1], [1, 2]], [[1.0]])]
     )
-    with pytest.raises(NotPositiveDefinite, match=where):
-        weak.solve(xp.asarray(rng.normal(size=15)))
+    gradient = xp.asarray(np.array([0.0, -1.0]))
+
+    def solve(*args):
+        return separate(matrix, *args).solve(gradient)
+
+    assert_exact(solve(1, 1), np.array([0.1, -0.2]))
+    assert_exact(solve(0.25, 0.25), np.array([64, -80]) / 145)
+    with_pi = host(solve(0.25, 0.25, "trace"))
+    assert with_pi.round(8).tolist() == [0.41269969, -0.53906264]
+    c = 0.5 * 1.5**0.5
+    expected = np.array([1, -1 - c]) / ((1 + c) * (2 + c) - 1) / (1 + 0.25 / c)
+    assert_exact(solve(0.5, 0.5, "trace"), expected)
+    assert_exact(factored_tikhonov(matrix, 0.25).solve(gradient), expected)
+    assert expected.round(8).tolist() == [0.22106978, -0.35644681]
+
+
+@pytest.mark.parametrize("kind", ["dense", "diagonal"])
+def test_scale_and_shift_have_their_own(kind, xp, rng):
+    """The first half of the entries takes `scale`, the second half takes `shift`."""
+    M = moment(rng, 6)
+    if kind == "diagonal":
+        values = np.array([0.3, 0.7, 1.1, 0.2, 0.0, 2.0])
+        block, M = Diagonal(xp.asarray(values), "scales"), np.diag(values)
+    else:
+        block = Dense(xp.asarray(M), "scales")
+    A, G = factors(rng)
+    net = BlockDiagonal([Kronecker(xp.asarray(A), xp.asarray(G)), block])
+    result = separate(net, 0.29, 0.013, scale=0.5, shift=0.07)
+    for i in range(6):
+        M[i, i] += 0.5 if i < 3 else 0.07
+    assert_exact(result.blocks[0].to_dense(), shared(A, G, 0.29, 0.013, 1.0))
+    assert_exact(result.blocks[1].to_dense(), M)
+    assert result.blocks[1].name == "scales (scale + 0.5, shift + 0.07)"
+
+
+def test_lbann_scale_and_shift_by_hand(xp):
+    """F = [[5, 3], [3, 5]] / 2, gradient (1, 3) / 2; dampings (1/2, 1/2), (1/2, 1)."""
+    block = Dense(xp.asarray(np.array([[2.5, 1.5], [1.5, 2.5]])))
+    gradient = xp.asarray(np.array([0.5, 1.5]))
+    for shift, expected in ((0.5, [-1 / 9, 5 / 9]), (1.0, [-2 / 33, 5 / 11])):
+        result = separate(block, 9, 9, scale=0.5, shift=shift)
+        assert_exact(result.solve(gradient), np.array(expected))
+
+
+def test_block_by_block_gives_each_its_rule(xp, rng):
+    """As TensorFlow K-FAC does: lambda on a diagonal block, factored on the rest."""
+    (A, G), values = factors(rng), np.array([0.3, 0.7, 0.0])
+    blocks = [Diagonal(xp.asarray(values)), Kronecker(xp.asarray(A), xp.asarray(G))]
+    net = BlockDiagonal(blocks, "net")
+    result = block_by_block(net, LAMBDA, [tikhonov, factored_tikhonov])
+    expected = [np.diag(values + LAMBDA), shared(A, G, GAMMA, GAMMA, "trace")]
+    assert_exact(result.to_dense(), put_along_diagonal(expected))
+    assert result.name == "net"
+    for matrix, rules in ((net, [tikhonov]), (blocks[0], [tikhonov]), (blocks[0], [])):
+        with pytest.raises(ShapeError, match="a rule for each block, found .* rules"):
+            block_by_block(matrix, LAMBDA, rules)
+
+
+@pytest.mark.parametrize("shape", [(5, 1), (1, 3), (1, 1)])
+def test_beside_a_scalar_factored_damping_can_be_exact(shape, xp, rng):
+    """KFAC-JAX's rule for factors of size one; the ordinary rule is not exact."""
+    A, G = moment(rng, shape[0]), 0.04 * moment(rng, shape[1])
+    matrix = Kronecker(xp.asarray(A), xp.asarray(G), "layer 0")
+    expected = plus(kron_by_loops(A, G), LAMBDA)
+    for pi in ("trace", 0.6):
+        exact = factored_tikhonov(matrix, LAMBDA, pi, exact_scalars=True)
+        assert_exact(exact.to_dense(), expected)
+        assert "lambda = 0.37, exact beside a scalar" in exact.name
+        plain = factored_tikhonov(matrix, LAMBDA, pi)
+        assert relative_error(plain.to_dense(), expected) > 0.2
+    scalar = exact.G if shape[1] == 1 else exact.A
+    assert_exact(scalar, G if shape[1] == 1 else A)  # not damped
+    larger = Kronecker(*[xp.asarray(M) for M in factors(rng)])  # no scalar: no change
+    with_option = factored_tikhonov(larger, LAMBDA, exact_scalars=True)
+    assert_exact(
+        with_option.to_dense(), host(factored_tikhonov(larger, LAMBDA).to_dense())
+    )
+
+
+@pytest.mark.parametrize("dead", ["A", "G"])
+@pytest.mark.parametrize("pi", ["trace", "frobenius", "operator"])
+def test_a_factor_that_is_zero_leaves_the_damping_alone(dead, pi, xp, rng):
+    """lambda I: exact, and the limit of a factor that goes to zero; pi = 1 is not."""
+    A, G = factors(rng)
+
+    def matrix(scale):
+        s_A, s_G = (scale, 1.0) if dead == "A" else (1.0, scale)
+        return Kronecker(xp.asarray(s_A * A), xp.asarray(s_G * G), "layer 0")
+
+    expected = LAMBDA * np.eye(15)
+    result = factored_tikhonov(matrix(0.0), LAMBDA, pi)
+    assert_exact(result.to_dense(), expected)
+    assert result.name == (
+        "layer 0 (factored Tikhonov, lambda = 0.37, of a product that is zero)"
+    )
+    errors = [
+        relative_error(factored_tikhonov(matrix(s), LAMBDA, pi).to_dense(), expected)
+        for s in (1e-10, 1e-12)
+    ]
+    assert errors[0] < 1e-3
+    assert abs(errors[1] / errors[0] - 0.1) < 0.001  # goes as the root of the scale
+    off = factored_tikhonov(matrix(0.0), LAMBDA, "off").to_dense()
+    assert_exact(
+        off,
+        shared(0 * A, G, GAMMA, GAMMA, 1.0)
+        if dead == "A"
+        else shared(A, 0 * G, GAMMA, GAMMA, 1.0),
+    )
+    assert relative_error(off, expected) > 0.05
+    apart = separate(matrix(0.0), 0.29, 0.013, pi)
+    assert_exact(apart.to_dense(), 0.29 * 0.013 * np.eye(15))
+    with pytest.raises(NotPositiveDefinite, match="factor . of layer 0 .* is zero"):
+        factored_tikhonov(matrix(0.0), 0.0, pi).inverse()
+
+
+def test_a_scalar_that_is_zero(xp, rng):
+    A = xp.asarray(moment(rng, 5))
+    zero = xp.asarray(np.zeros((1, 1)))
+    for matrix in (Kronecker(A, zero), Kronecker(zero, A)):
+        for pi in ("trace", 0.6):
+            result = factored_tikhonov(matrix, LAMBDA, pi, exact_scalars=True)
+            assert_exact(result.to_dense(), LAMBDA * np.eye(5))
+
+
+def test_zero_damping_copies_nothing(xp, rng):
+    A, G = (xp.asarray(M) for M in factors(rng))
+    for result in (
+        factored_tikhonov(Kronecker(A, G), 0),
+        same_on_each_factor(Kronecker(A, G), 0),
+        separate(Kronecker(A, G), 0, 0, "trace"),
+        tikhonov(Kronecker(A, G), 0),
+    ):
+        assert (result.A is A, result.G is G) == (True, True)
+
+
+# Cholesky and eigendecomposition.
+
+KINDS = ["kronecker", "kronecker singular", "dense", "diagonal", "eigen_kronecker"]
+KINDS += ["block_diagonal", "block_tridiagonal", "kronecker_difference"]
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("damping", [LAMBDA, 1e-5])
+def test_exact_damping_by_cholesky_and_by_eigendecomposition(name, damping, xp, rng):
+    matrix, M = make(name, rng, xp.asarray)
+    M, v = plus(M, damping), rng.normal(size=len(M))
+    tolerance = 1e-12 * np.linalg.cond(M)
+    by_cholesky = Dense(matrix.to_dense()).solve(xp.asarray(v), damping)
+    eigen = by_eigendecomposition(tikhonov(matrix, damping))
+    blocks = eigen.blocks if isinstance(eigen, BlockDiagonal) else [eigen]
+    assert all(isinstance(b, EigenKronecker | Diagonal) for b in blocks)
+    assert_exact(eigen.solve(xp.asarray(v)), host(by_cholesky), tolerance)
+    assert_exact(eigen.solve(xp.asarray(v)), np.linalg.solve(M, v), tolerance)
+
+
+@pytest.mark.parametrize("name", BY_FACTORS)
+@pytest.mark.parametrize("N", [None, 2])
+@pytest.mark.parametrize("smaller", [1, 1e-4])
+def test_factors_by_cholesky_and_by_eigendecomposition(name, N, smaller, xp, rng):
+    rule, parameters, _, _ = FORMULAS[name]
+    parameters = {
+        key: value * smaller if key in ("damping", "activations", "errors") else value
+        for key, value in parameters.items()
+    }
+    matrix = Kronecker(*[xp.asarray(M) for M in factors(rng, N)], "layer 0")
+    damped, v = damp(matrix, rule, **parameters), xp.asarray(rng.normal(size=15))
+    tolerance = 1e-12 * np.linalg.cond(host(damped.to_dense()))
+    eigen = by_eigendecomposition(damped)
+    assert isinstance(damped, Kronecker)
+    assert isinstance(eigen, EigenKronecker)
+    assert eigen.name == damped.name
+    assert_exact(eigen.solve(v), host(damped.solve(v)), tolerance)
+    expected = np.linalg.solve(host(damped.to_dense()), host(v))
+    assert_exact(eigen.solve(v), expected, tolerance)
+
+
+@settings(
+    max_examples=20,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    d_in=st.integers(1, 6),
+    d_out=st.integers(1, 6),
+    log_damping=st.floats(-4, 3),
+    seed=st.integers(0, 999),
+)
+def test_any_size_and_lambda(xp, d_in, d_out, log_damping, seed):
+    rng = np.random.default_rng(seed)
+    A, G = moment(rng, d_in, d_in), 0.04 * moment(rng, d_out, d_out // 2 + 1)
+    matrix, damping = Kronecker(xp.asarray(A), xp.asarray(G)), 10**log_damping
+    v, gamma = rng.normal(size=d_in * d_out), damping**0.5
+    for result, expected in (
+        (tikhonov(matrix, damping), plus(kron_by_loops(A, G), damping)),
+        (factored_tikhonov(matrix, damping), shared(A, G, gamma, gamma, "trace")),
+        (same_on_each_factor(matrix, damping), shared(A, G, damping, damping, 1.0)),
+    ):
+        solved, tolerance = np.linalg.solve(expected, v), np.linalg.cond(expected)
+        for matrix_ in (result, by_eigendecomposition(result)):
+            assert_exact(matrix_.solve(xp.asarray(v)), solved, 1e-12 * tolerance)

@@ -10,7 +10,8 @@ the factorisation in use, about size * eps * largest. Otherwise `solve`, `logdet
 the negative powers raise NotPositiveDefinite, on every backend alike. `power(1/2)`
 counts eigenvalues within that error of zero as zero, and raises for more negative ones.
 Nothing else is clipped. Eigenvalues that are given (Diagonal, EigenKronecker) have no
-such error: there, positive means > 0, and `power(1/2)` raises for any that is < 0.
+such error: there, positive means > 0, and `power(1/2)` raises for any that is < 0. What
+`power(1, damping)` of a Kronecker product returns remembers the error of its values.
 
 To add a kind: subclass `SymmetricMatrix`; write `_product`, `to_dense` and `storage`;
 override the rest where the structure makes it cheaper than the dense matrix.

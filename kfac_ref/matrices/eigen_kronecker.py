@@ -30,6 +30,8 @@ class EigenKronecker(SymmetricMatrix):
     George et al. 2018, section 3: with values = E[(U_A^T a g^T U_G)^2] this is EK-FAC.
     """
 
+    rounding = 0.0  # the error of the values, where they were computed
+
     def __init__(self, U_A: Array, U_G: Array, values: Array, name: str = ""):
         what = name or "EigenKronecker"
         check_shape(f"{what}: values", values, ("d_in", "d_out"))
@@ -56,7 +58,9 @@ class EigenKronecker(SymmetricMatrix):
 
     def power(self, exponent: float, damping: float = 0.0) -> EigenKronecker:
         check_exponent(exponent)
-        return self._with(self._power(exponent, check_damping(damping)))
+        other = self._with(self._power(exponent, check_damping(damping)))
+        other.rounding = self.rounding if exponent == 1 else 0.0
+        return other
 
     def trace(self) -> float:
         return float(self.values.sum())
@@ -83,7 +87,8 @@ class EigenKronecker(SymmetricMatrix):
         return other
 
     def _power(self, exponent: float, damping: float) -> Array:
-        return spectral_power(self.values + damping, exponent, damping, self.label)
+        values = self.values + damping
+        return spectral_power(values, exponent, damping, self.label, self.rounding)
 
 
 def _check_orthonormal(what: str, U: Array, size: int) -> None:

@@ -14,7 +14,6 @@ from kfac_ref.matrices.definite import (
     factorize,
     log_determinant,
     rounding_error,
-    spectral_power,
 )
 from kfac_ref.matrices.dense import power
 from kfac_ref.matrices.eigen_kronecker import EigenKronecker, kronecker_product
@@ -106,6 +105,5 @@ class Kronecker(SymmetricMatrix):
     def _damped(self, damping: float, exponent: float) -> EigenKronecker:
         """U_A, U_G and (l_A l_G^T + lambda)^exponent."""
         E = self.diagonalized()
-        rounding = rounding_error(E.values, len(self.A) + len(self.G))
-        damped = E.values + damping
-        return E._with(spectral_power(damped, exponent, damping, self.label, rounding))
+        E.rounding = rounding_error(E.values, len(self.A) + len(self.G))
+        return E.power(exponent, damping)

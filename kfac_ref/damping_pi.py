@@ -1,0 +1,84 @@
+"""pi: how damping is shared out between the two factors of A (x) G.
+
+Factored damping adds to A (x) G + lambda I, lambda = gamma^2, the residual
+
+    R = pi gamma I (x) G + gamma / pi A (x) I
+
+In any norm ||R|| <= gamma (pi ||I (x) G|| + ||A (x) I|| / pi), which is least for
+
+    pi = sqrt(||A (x) I|| / ||I (x) G||)            Martens & Grosse 2015, section 6.3
+
+    trace         pi^2 = (tr A / d_in) / (tr G / d_out)               the paper's choice
+    frobenius     pi^2 = (||A||_F / sqrt(d_in)) / (||G||_F / sqrt(d_out))
+    operator      pi^2 = (largest eigenvalue of A) / (that of G)
+    off           pi = 1
+
+For semi-definite factors each of the three makes its own norm of R itself least, and
+no other norm. With them (c A) (x) (G / c) is damped as A (x) G is; with "off" not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from kfac_ref.backend import Array, get_xp
+from kfac_ref.errors import ValueRangeError, choose
+from kfac_ref.matrices import Kronecker
+
+
+def mean_eigenvalue(M: Array) -> float:
+    """tr M / d"""
+    return float(get_xp(M).trace(M)) / len(M)
+
+
+def root_mean_square_eigenvalue(M: Array) -> float:
+    """||M||_F / sqrt(d)"""
+    return float(get_xp(M).linalg.norm(M)) / math.sqrt(len(M))
+
+
+def largest_eigenvalue(M: Array) -> float:
+    """The last of all: a factorisation by itself, as dear as an inverse."""
+    return float(get_xp(M).linalg.eigvalsh(M)[-1])
+
+
+SIZES: dict[str, Callable[[Array], float]] = {
+    "trace": mean_eigenvalue,
+    "frobenius": root_mean_square_eigenvalue,
+    "operator": largest_eigenvalue,
+}
+
+
+def check_pi(pi: float | str) -> float | str:
+    """A name ("off" is 1), or a number > 0. Raises UnknownName, ValueRangeError."""
+    if isinstance(pi, str):
+        return 1.0 if choose("pi", pi, [*SIZES, "off"]) == "off" else pi
+    if not 0 < float(pi) < math.inf:
+        raise ValueRangeError(
+            f"pi: expected 'trace', 'frobenius', 'operator', 'off' or a number > 0, "
+            f"found {pi!r}"
+        )
+    return float(pi)
+
+
+def find_pi(matrix: Kronecker, pi: float | str = "trace") -> float:
+    """pi for A (x) G as a number. Raises ValueRangeError where a factor has no size.
+
+    That is a factor which is zero (pi would be 0 or infinite), or not semi-definite.
+    """
+    pi = check_pi(pi)
+    if not isinstance(pi, str):
+        return pi
+    size_A, size_G = SIZES[pi](matrix.A), SIZES[pi](matrix.G)
+    if not (size_A > 0 and size_G > 0):
+        raise ValueRangeError(
+            f"{matrix.label}: pi = {pi!r} needs factors of positive size, found "
+            f"{size_A:.3g} for A and {size_G:.3g} for G ({pi}, by dimension); "
+            "pass pi as a number, or damp exactly, with solve(v, damping)"
+        )
+    return math.sqrt(size_A / size_G)
+
+
+def trace_pi(matrix: Kronecker) -> float:
+    """pi = sqrt((tr A / d_in) / (tr G / d_out)), Martens & Grosse 2015, section 6.3."""
+    return find_pi(matrix, "trace")

@@ -1,0 +1,193 @@
+"""Numbers that follow the steps: damping, learning rates, periods, batch sizes.
+
+A schedule is a function step -> value, with steps counted from 0 (or epochs, if the
+caller counts those). Plain data: equal, printed and stored by its fields.
+
+    Constant(v)                   v
+    Exponential(i, r)             i r^step
+    Polynomial(i, f, n, p)        (i - f) (1 - step/n)^p + f, from step n on f
+    WarmUp(i, n, then)            a line from i to then(0), then then(step - n)
+    Delayed(n, then)              then(0) up to step n, then then(step - n)
+    ApproachTarget(i, f, n)       LBANN's, which at step n is not yet there
+    Bounded(then, low, high)      then(step), but not below low and not above high
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kfac_ref.errors import ValueRangeError
+
+Schedule = Callable[[float], float]
+
+
+def require(fits: bool, what: str, expected: str, found: object) -> None:
+    """ValueRangeError unless it fits; write `fits` so that NaN does not."""
+    if not fits:
+        raise ValueRangeError(f"{what}: expected {expected}, found {found!r}")
+
+
+def check_step(step: float) -> None:
+    require(0 <= step < math.inf, "schedule", "a step >= 0", step)
+
+
+def check_finite_numbers(what: object, *numbers: float) -> None:
+    for number in numbers:
+        require(math.isfinite(number), str(what), "finite numbers", number)
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The same value at every step."""
+
+    value: float
+
+    def __post_init__(self) -> None:
+        check_finite_numbers(self, self.value)
+
+    def __call__(self, step: float) -> float:
+        check_step(step)
+        return self.value
+
+
+@dataclass(frozen=True)
+class Exponential:
+    """initial * rate^step, without end: `Bounded` stops it."""
+
+    initial: float
+    rate: float
+
+    def __post_init__(self) -> None:
+        check_finite_numbers(self, self.initial, self.rate)
+        require(self.rate > 0, "Exponential", "rate > 0", self.rate)
+        require(self.initial != 0, "Exponential", "initial not 0", self.initial)
+
+    def __call__(self, step: float) -> float:
+        check_step(step)
+        try:
+            return self.initial * self.rate**step
+        except OverflowError:  # Python's, for floats; beyond all bounds
+            return self.initial * math.inf
+
+    @classmethod
+    def through(cls, initial: float, final: float, steps: float) -> Exponential:
+        """The one that is `final` at `steps`: initial (final / initial)^(step / n)."""
+        check_finite_numbers("Exponential.through", initial, final, steps)
+        fits = initial != 0 and final / initial > 0 and steps > 0
+        expected = "initial and final of one sign, not 0, and steps > 0"
+        require(fits, "Exponential.through", expected, (initial, final, steps))
+        return cls(initial, (final / initial) ** (1 / steps))
+
+
+@dataclass(frozen=True)
+class Polynomial:
+    """(initial - final) (1 - step / steps)^power + final, from `steps` on final.
+
+    A line for power = 1. LBANN's update interval is int() of such a line.
+    """
+
+    initial: float
+    final: float
+    steps: float
+    power: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_finite_numbers(self, self.initial, self.final, self.steps, self.power)
+        require(self.steps > 0, "Polynomial", "steps > 0", self.steps)
+        require(self.power > 0, "Polynomial", "power > 0", self.power)
+
+    def __call__(self, step: float) -> float:
+        check_step(step)
+        left = 1 - min(step / self.steps, 1.0)
+        return (self.initial - self.final) * left**self.power + self.final
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """A line from `initial` to then(0) in `steps` steps; afterwards `then`."""
+
+    initial: float
+    steps: float
+    then: Schedule
+
+    def __post_init__(self) -> None:
+        check_finite_numbers(self, self.initial, self.steps)
+        require(self.steps > 0, "WarmUp", "steps > 0", self.steps)
+
+    def __call__(self, step: float) -> float:
+        check_step(step)
+        if step >= self.steps:
+            return self.then(step - self.steps)
+        return self.initial + (self.then(0) - self.initial) * step / self.steps
+
+
+@dataclass(frozen=True)
+class Delayed:
+    """then(0) for `steps` steps; afterwards `then` from its beginning."""
+
+    steps: float
+    then: Schedule
+
+    def __post_init__(self) -> None:
+        check_finite_numbers(self, self.steps)
+        require(self.steps >= 0, "Delayed", "steps >= 0", self.steps)
+
+    def __call__(self, step: float) -> float:
+        check_step(step)
+        return self.then(max(step - self.steps, 0))
+
+
+@dataclass(frozen=True)
+class ApproachTarget:
+    """LBANN's damping with two numbers and damping_warmup_steps.
+
+    v <- (1 - alpha) v + alpha target before each step, the first too, with
+    alpha = 2 log10(initial / target) / steps; so at a step
+
+        target + (1 - alpha)^(step + 1) (initial - target)
+
+    It neither reaches the target at `steps` (for a factor of ten it is then at 2.2
+    times the target) nor stops there. Raises ValueRangeError where it would run away
+    from the target or swing about it: initial < target, or steps too few. LBANN rounds
+    alpha to float32, and so differs in the eighth digit or so.
+    """
+
+    initial: float
+    target: float
+    steps: float = 100
+
+    def __post_init__(self) -> None:
+        check_finite_numbers(self, self.initial, self.target, self.steps)
+        fits = 0 < self.target <= self.initial
+        found = (self.initial, self.target)
+        require(fits, "ApproachTarget", "initial >= target > 0", found)
+        least = 2 * math.log10(self.initial / self.target)
+        enough = f"at least 2 log10(initial / target) = {least:.3g} steps, not 0"
+        require(0 < self.steps >= least, "ApproachTarget", enough, self.steps)
+
+    @property
+    def alpha(self) -> float:
+        return 2 * math.log10(self.initial / self.target) / self.steps
+
+    def __call__(self, step: float) -> float:
+        check_step(step)
+        left = (1 - self.alpha) ** (step + 1)
+        return self.target + left * (self.initial - self.target)
+
+
+@dataclass(frozen=True)
+class Bounded:
+    """Another schedule, but never below `low` and never above `high`."""
+
+    then: Schedule
+    low: float = -math.inf
+    high: float = math.inf
+
+    def __post_init__(self) -> None:
+        fits = self.low <= self.high
+        require(fits, "Bounded", "low <= high", (self.low, self.high))
+
+    def __call__(self, step: float) -> float:
+        return min(max(self.then(step), self.low), self.high)

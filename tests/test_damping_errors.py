@@ -1,0 +1,146 @@
+"""Damping that is too small, and rules that make no sense: each error, each backend."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from damping_cases import LAMBDA, factors, plus
+from helpers import assert_exact, host
+from kfac_ref.damping import (
+    by_eigendecomposition,
+    damp,
+    factored_tikhonov,
+    same_on_each_factor,
+    separate,
+    tikhonov,
+)
+from kfac_ref.errors import (
+    NotPositiveDefinite,
+    ShapeError,
+    UnknownName,
+    Unsupported,
+    ValueRangeError,
+)
+from kfac_ref.matrices import BlockDiagonal, Dense, Diagonal, Kronecker
+from matrix_cases import kron_by_loops, make, moment
+
+
+def failing(xp, rng):
+    """Singular matrices of every kind, damped too little by every rule."""
+    A, G = (xp.asarray(M) for M in factors(rng, N=2))
+    K = Kronecker(A, G, "layer 0")
+    return {
+        "exact": tikhonov(K, 1e-40),
+        "exact, dense": tikhonov(Dense(A, "layer 0"), 1e-40),
+        "factored": factored_tikhonov(K, 1e-40, 0.6),
+        "each factor": same_on_each_factor(K, 1e-40),
+        "separate": separate(K, 1e-40, 0.37),
+        "separate, errors": separate(K, 0.37, 1e-40),
+        "scale and shift": separate(
+            Diagonal(xp.asarray(np.array([0.0, 2.0])), "layer 0"),
+            0.37,
+            0.37,
+            scale=0,
+            shift=0.37,
+        ),
+    }
+
+
+@pytest.mark.parametrize(
+    "name, where",
+    [
+        ("exact", "layer 0 (Tikhonov, lambda = 1e-40)"),
+        ("exact, dense", "layer 0 (Tikhonov, lambda = 1e-40)"),
+        ("factored", "factor A of layer 0 (factored Tikhonov, lambda = 1e-40, pi ="),
+        ("each factor", "factor A of layer 0 (lambda = 1e-40 on each factor)"),
+        ("separate", "factor A of layer 0 (activations + 1e-40, errors + 0.37, pi ="),
+        ("separate, errors", "factor G of layer 0 (activations + 0.37, errors + 1e-40"),
+        ("scale and shift", "layer 0 (scale + 0, shift + 0.37)"),
+    ],
+)
+def test_too_little_damping_is_named(name, where, xp, rng):
+    """The layer, lambda, the smallest eigenvalue: for each rule, on every backend."""
+    weak = failing(xp, rng)[name]
+    v = xp.asarray(rng.normal(size=weak.size))
+    for attempt in (weak.inverse, lambda: weak.solve(v), weak.logdet):
+        with pytest.raises(NotPositiveDefinite) as caught:
+            attempt()
+        message = str(caught.value)
+        assert message.startswith(where)
+        assert f"run from {caught.value.smallest:.3g} to" in message
+        assert abs(caught.value.smallest) < 1e-15 * caught.value.largest
+    if name not in ("exact", "scale and shift"):  # in their eigenbasis already
+        with pytest.raises(NotPositiveDefinite) as caught:
+            by_eigendecomposition(weak)
+        assert str(caught.value).startswith(where)
+
+
+def test_enough_damping_after_too_little(xp, rng):
+    A, G = (xp.asarray(M) for M in factors(rng, N=2))
+    v = rng.normal(size=15)
+    damped = tikhonov(Kronecker(A, G), 1e-6)
+    expected = np.linalg.solve(plus(kron_by_loops(host(A), host(G)), 1e-6), v)
+    assert_exact(damped.solve(xp.asarray(v)), expected, 1e-9)  # condition 1e6
+
+
+def test_rules_for_factors_refuse_other_matrices(xp, rng):
+    A = xp.asarray(moment(rng, 5))
+    eigen, _ = make("eigen_kronecker", rng, xp.asarray)
+    chain, _ = make("block_tridiagonal", rng, xp.asarray)
+    rules = [
+        ("factored Tikhonov damping", lambda M: factored_tikhonov(M, LAMBDA)),
+        ("lambda = 0.37 on each factor", lambda M: same_on_each_factor(M, LAMBDA)),
+        ("separate damping", lambda M: separate(M, LAMBDA, LAMBDA)),
+    ]
+    for what, rule in rules:
+        for matrix, why in (
+            (
+                Dense(A, "layer 2"),
+                r"layer 2: {} needs .* found Dense; .*solve\(v, damp",
+            ),
+            (
+                eigen,
+                r"the matrix: {} needs .* found Eigen.* \(its eigenvalues need not",
+            ),
+            (
+                chain,
+                r"chain of .*: {} needs .* found Block.* \(it damps its factors when",
+            ),
+            (BlockDiagonal([Dense(A, "layer 2")]), r"layer 2: {} needs .* found Dense"),
+        ):
+            with pytest.raises(Unsupported, match=why.format(what)):
+                rule(matrix)
+        with pytest.raises(
+            Unsupported, match=f"{what}: expected a matrix .* found list"
+        ):
+            rule([A])
+    with pytest.raises(Unsupported, match="Tikhonov damping: .* found list"):
+        tikhonov([A], LAMBDA)
+
+
+def test_arguments_are_checked(xp, rng):
+    A, G = (xp.asarray(M) for M in factors(rng))
+    matrix = Kronecker(A, G, "layer 0")
+    for pi in (0, -0.6, np.nan, np.inf):
+        with pytest.raises(ValueRangeError, match="pi: expected 'trace', .* found"):
+            factored_tikhonov(matrix, LAMBDA, pi)
+    with pytest.raises(UnknownName, match="unknown pi 'tracing': did you mean 'trace'"):
+        separate(matrix, LAMBDA, LAMBDA, "tracing")
+    with pytest.raises(ValueRangeError, match="layer 1: pi = 'trace' .* found -"):
+        factored_tikhonov(Kronecker(-1 * A, G, "layer 1"), LAMBDA)
+    for rule in (tikhonov, factored_tikhonov, same_on_each_factor):
+        with pytest.raises(ValueRangeError, match="damping: .* >= 0, found -0.37"):
+            rule(matrix, -LAMBDA)
+    for name, found in (("activations", -1), ("errors", np.nan)):
+        arguments = {"activations": LAMBDA, "errors": LAMBDA, name: found}
+        with pytest.raises(ValueRangeError, match=f"separate, {name}: .* found"):
+            separate(matrix, **arguments)
+    with pytest.raises(ValueRangeError, match="separate, shift: .* found None"):
+        separate(matrix, LAMBDA, LAMBDA, scale=LAMBDA)
+    with pytest.raises(ShapeError, match="layer 2: .* an even size, found 5"):
+        separate(Dense(A, "layer 2"), LAMBDA, LAMBDA, scale=LAMBDA, shift=LAMBDA)
+    with pytest.raises(
+        UnknownName, match="unknown damping rule 'tikonov': did you mean"
+    ):
+        damp(matrix, "tikonov", damping=LAMBDA)
