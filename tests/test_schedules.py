@@ -1,0 +1,194 @@
+"""Schedules against numbers worked by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from kfac_ref.errors import ValueRangeError
+from kfac_ref.schedules import (
+    ApproachTarget,
+    Bounded,
+    Constant,
+    Delayed,
+    Exponential,
+    Polynomial,
+    WarmUp,
+)
+
+
+def assert_values(schedule, expected, tolerance=1e-14):
+    for step, value in expected.items():
+        found = schedule(step)
+        assert abs(found - value) <= tolerance * abs(value), (step, found, value)
+
+
+def test_constant():
+    assert_values(Constant(0.37), {0: 0.37, 5: 0.37, 1e9: 0.37})
+
+
+def test_exponential():
+    """0.32, 0.08, 0.02, ..."""
+    assert_values(Exponential(0.32, 1 / 4), {0: 0.32, 1: 0.08, 2: 0.02, 0.5: 0.16})
+
+
+def test_exponential_through_two_values():
+    """From 0.01 to 0.0001 in 4 steps: a factor of 10 in two, and on after them."""
+    schedule = Exponential.through(0.01, 0.0001, 4)
+    assert_values(schedule, {0: 0.01, 2: 1e-3, 4: 1e-4, 6: 1e-5})
+    growing = Bounded(Exponential.through(1000, 8000, 499), high=8000)
+    expected = {0: 1000, 499 / 3: 2000, 499: 8000, 10**6: 8000}
+    assert_values(growing, expected, 1e-13)  # the rate is rounded, then raised
+
+
+def test_polynomial():
+    """(0.0102 - 0.0002) (1 - k/10)^p + 0.0002"""
+    line = {0: 0.0102, 3: 0.0072, 5: 0.0052, 10: 0.0002, 11: 0.0002}
+    assert_values(Polynomial(0.0102, 0.0002, 10), line)
+    square = {0: 0.0102, 3: 0.0051, 5: 0.0027, 10: 0.0002, 400: 0.0002}
+    assert_values(Polynomial(0.0102, 0.0002, 10, power=2), square)
+    root = Polynomial(0.0102, 0.0002, 10, power=0.5)
+    assert_values(root, {0: 0.0102, 6.4: 0.0062, 9.1: 0.0032, 10: 0.0002})
+
+
+def test_polynomial_as_lbanns_update_interval():
+    """int(1 + 9 min(step / 100, 1)), which refreshes at these steps of the first 80."""
+    schedule = Polynomial(1, 10, 100)
+    intervals = {0: 1, 11: 1, 12: 2, 50: 5, 99: 9, 100: 10, 1000: 10}
+    assert {step: int(schedule(step)) for step in intervals} == intervals
+    fast = Polynomial(1, 10, 20)
+    refreshed = [step for step in range(80) if step % int(fast(step)) == 0]
+    by_hand = [0, 1, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 30, 40, 50, 60, 70]
+    assert refreshed == by_hand
+
+
+def test_warm_up():
+    """0.1 to 0.5 in 4 steps; then 0.5, 0.25, ..."""
+    schedule = WarmUp(0.1, 4, Exponential(0.5, 1 / 2))
+    expected = {0: 0.1, 1: 0.2, 2: 0.3, 3: 0.4, 4: 0.5, 5: 0.25, 7: 0.0625}
+    assert_values(schedule, expected)
+
+
+def test_delayed():
+    """TensorFlow K-FAC's callbacks begin after a delay."""
+    schedule = Delayed(3, Exponential(0.32, 1 / 4))
+    assert_values(schedule, {0: 0.32, 2: 0.32, 3: 0.32, 4: 0.08, 5: 0.02})
+
+
+def test_bounded():
+    schedule = Bounded(Exponential(0.32, 1 / 4), low=0.03, high=0.25)
+    assert_values(schedule, {0: 0.25, 1: 0.08, 2: 0.03, 9: 0.03})
+    assert Bounded(Exponential(2.0, 2.0), high=1024.0)(5000) == 1024  # 2^5000 overflows
+    assert Bounded(Exponential(-2.0, 2.0), low=-7.0)(5000) == -7
+
+
+@pytest.mark.parametrize(
+    "initial, target, steps, digits, expected",
+    [  # numbers of LBANN's code, where alpha is a float32
+        (
+            0.02,
+            0.002,
+            500,
+            1e-8,
+            {
+                1: 0.019928,
+                2: 0.01985628799,
+                10: 0.01929282269,
+                100: 0.01405608605,
+                500: 0.00442628423,
+                1000: 0.002327047509,
+            },
+        ),
+        (
+            0.1,
+            0.001,
+            100,
+            5e-8,
+            {1: 0.09604, 10: 0.0668184, 50: 0.0138587, 250: 0.00100366},
+        ),
+    ],
+)
+def test_approach_to_a_target(initial, target, steps, digits, expected):
+    """LBANN's recursion, of which the first update comes before the first step."""
+    schedule = ApproachTarget(initial, target, steps)
+    alpha = 2 * math.log10(initial / target) / steps
+    value = initial
+    for update in range(1, max(expected) + 1):
+        value = (1 - alpha) * value + alpha * target
+        assert abs(schedule(update - 1) - value) < 1e-12 * value
+        if update in expected:
+            assert abs(value - expected[update]) < digits
+    assert schedule(0) < initial  # step 0 uses one update already
+    at_the_end = schedule(steps - 1) / target
+    assert 2.2 < at_the_end < 2.9  # not reached, and it goes on
+    assert schedule(steps) < schedule(steps - 1)
+
+
+def test_approach_to_a_target_by_hand():
+    """alpha = 2 / 4: half the way at each step. 1 -> 0.1: 0.55, 0.325, 0.2125."""
+    schedule = ApproachTarget(1.0, 0.1, 4)
+    assert_values(schedule, {0: 0.55, 1: 0.325, 2: 0.2125})
+    assert_values(ApproachTarget(0.37, 0.37), {0: 0.37, 50: 0.37})
+    assert_values(ApproachTarget(1.0, 0.1, 2), {0: 0.1, 1: 0.1})  # alpha = 1: at once
+
+
+def test_schedules_are_data():
+    one, other = (WarmUp(0.1, 4, Bounded(Constant(0.5), 0.2, 2)) for _ in range(2))
+    assert one == other
+    assert one != WarmUp(0.1, 5, Bounded(Constant(0.5), 0.2, 2))
+    assert eval(repr(one)) == one
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: Constant(math.nan), r"Constant\(value=nan\): .* finite .* found nan"),
+        (lambda: Exponential(0.1, 0), "Exponential: expected rate > 0, found 0"),
+        (lambda: Exponential(0, 0.5), "Exponential: expected initial not 0"),
+        (lambda: Exponential(math.inf, 2), "finite numbers, found inf"),
+        (
+            lambda: Exponential.through(0.1, -0.2, 5),
+            r"one sign.*found \(0.1, -0.2",
+        ),
+        (lambda: Exponential.through(0.1, 0.2, 0), "steps > 0"),
+        (lambda: Exponential.through(0, 0.2, 5), "not 0"),
+        (lambda: Polynomial(1, 0, 0), "Polynomial: expected steps > 0, found 0"),
+        (lambda: Polynomial(1, 0, 5, -1), "Polynomial: expected power > 0, found -1"),
+        (lambda: WarmUp(0, 0, Constant(1)), "WarmUp: expected steps > 0, found 0"),
+        (lambda: Delayed(-1, Constant(1)), "Delayed: expected steps >= 0, found -1"),
+        (lambda: Bounded(Constant(1), 3, 2), r"low <= high, found \(3, 2\)"),
+        (lambda: Bounded(Constant(1), math.nan), r"low <= high, found \(nan, inf\)"),
+        (
+            lambda: ApproachTarget(0.03, 0.3),
+            r"initial >= target > 0, found \(0.03",
+        ),
+        (lambda: ApproachTarget(0.03, 0), "initial >= target > 0"),
+        (
+            lambda: ApproachTarget(1.0, 0.01, 3),
+            r"2 log10.* = 4 steps.*found 3",
+        ),
+        (lambda: ApproachTarget(0.3, 0.3, 0), "found 0"),
+        (lambda: Constant(1)(-1), "schedule: expected a step >= 0, found -1"),
+        (lambda: ApproachTarget(0.3, 0.1)(math.nan), "a step >= 0, found nan"),
+    ],
+)
+def test_errors_say_what_is_expected(make, message):
+    with pytest.raises(ValueRangeError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        Exponential(0.3, 0.5),
+        Polynomial(1, 0, 5),
+        WarmUp(0, 3, Constant(1)),
+        Delayed(3, Constant(1)),
+        Bounded(Constant(1)),
+    ],
+    ids=lambda schedule: type(schedule).__name__,
+)
+def test_every_schedule_refuses_a_negative_step(schedule):
+    with pytest.raises(ValueRangeError, match="a step >= 0, found -2"):
+        schedule(-2)
