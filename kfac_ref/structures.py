@@ -16,6 +16,7 @@ where A = 1/N sum_nt a a^T and G = 1/(N T) sum_nkt g g^T (Grosse & Martens 2016)
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -151,6 +152,43 @@ def block_tridiagonal(pairs: Pairs, damping: float) -> BlockTridiagonalInverse:
     Raises Unsupported where positions are shared, NotPositiveDefinite where damping is
     too small (cross-entropy makes the last G singular, so zero is too small).
     """
+    return chain_factors(pairs).damped(lambda block: factored_tikhonov(block, damping))
+
+
+@dataclass(frozen=True)
+class ChainFactors:
+    """The factors of the three bands of F~, not damped yet: what can be averaged."""
+
+    A: list[Array]
+    G: list[Array]
+    A_next: list[Array]  # E[a_i a_{i+1}^T]
+    G_next: list[Array]
+    names: list[str]
+
+    def __repr__(self) -> str:
+        return f"ChainFactors({self.size} x {self.size}, {', '.join(self.names)})"
+
+    @property
+    def size(self) -> int:
+        """P"""
+        return sum(len(A) * len(G) for A, G in zip(self.A, self.G, strict=True))
+
+    def damped(self, rule: Callable[[Any], Any]) -> BlockTridiagonalInverse:
+        """Every A_i (x) G_i damped by a rule that gives a Kronecker product again."""
+        named = zip(self.A, self.G, self.names, strict=True)
+        blocks = [rule(Kronecker(A, G, name=name)) for A, G, name in named]
+        for block in blocks:
+            if not isinstance(block, Kronecker):
+                raise Unsupported(
+                    "block_tridiagonal: needs a damping rule that keeps a Kronecker "
+                    f"product, as factored_tikhonov does; found {block!r}"
+                )
+        A, G = [block.A for block in blocks], [block.G for block in blocks]
+        return BlockTridiagonalInverse(A, G, self.A_next, self.G_next, self.names)
+
+
+def chain_factors(pairs: Pairs) -> ChainFactors:
+    """A_ij and G_ij of every layer and of every two neighbours. Raises Unsupported."""
     if max(pairs.positions) > 1:
         raise Unsupported(
             "block_tridiagonal: the section 4.3 of the paper couples the layers of a "
@@ -164,17 +202,8 @@ def block_tridiagonal(pairs: Pairs, damping: float) -> BlockTridiagonalInverse:
         for few in chunk.g_by_vectors():
             G_next = _add_cross(G_next, few)
     N = pairs.examples
-    named = zip(A, G, pairs.names, strict=True)
-    damped = [
-        factored_tikhonov(Kronecker(Ai, Gi, name=n), damping) for Ai, Gi, n in named
-    ]
-    return BlockTridiagonalInverse(
-        [block.A for block in damped],
-        [block.G for block in damped],
-        [M / N for M in A_next],
-        [M / N for M in G_next],
-        names=pairs.names,
-    )
+    A_next, G_next = [M / N for M in A_next], [M / N for M in G_next]
+    return ChainFactors(A, G, A_next, G_next, pairs.names)
 
 
 def _add_cross(totals: list[Any], rows: list[Array]) -> list[Array]:

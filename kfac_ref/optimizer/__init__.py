@@ -3,6 +3,6 @@
 from kfac_ref.optimizer.averages import MovingAverage
 from kfac_ref.optimizer.kfac import KFAC
 from kfac_ref.optimizer.stages import Diverged
-from kfac_ref.optimizer.state import Proposal, State, Trace
+from kfac_ref.optimizer.state import Proposal, State, Trace, Verdict
 
-__all__ = ["KFAC", "Diverged", "MovingAverage", "Proposal", "State", "Trace"]
+__all__ = ["KFAC", "Diverged", "MovingAverage", "Proposal", "State", "Trace", "Verdict"]

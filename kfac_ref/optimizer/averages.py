@@ -4,12 +4,15 @@ After k values the average is  C_k = (1 - w_k) C_{k-1} + w_k C,  C the newest, a
 variants differ in the weight w_k and in what they begin with. With decay eps:
 
     latest      w_k = 1                          no memory
-    plain       w_k = 1/k                        the mean of all (burn-in)
+    plain       w_k = 1/k                        the mean of all
     paper       w_k = 1 - min(1 - 1/k, eps)      Martens & Grosse 2015, section 5
     debiased    w_k = (1 - eps)/(1 - eps^k)      KFAC-JAX, TensorFlow K-FAC
     first       w_1 = 1, then 1 - eps            LBANN, ChainerKFAC
     zero        w_k = 1 - eps, begun at 0        too small by 1 - eps^k: a classic bug
     identity    w_k = 1 - eps, begun at I        eps^k I is left over: another
+
+`debiased` is the mean of all values with weights 1, eps, eps^2, ..., newest first. A
+burn-in is a plain mean; the variant then goes on from it.
 """
 
 from __future__ import annotations
@@ -19,48 +22,58 @@ from typing import Any
 
 from kfac_ref.backend import Array, get_xp
 from kfac_ref.errors import ShapeError, Unsupported, ValueRangeError, choose
-from kfac_ref.matrices import BlockDiagonal, Dense, Diagonal, Kronecker, SymmetricMatrix
+from kfac_ref.matrices import BlockDiagonal, Dense, Diagonal, Kronecker
+from kfac_ref.structures import ChainFactors
 
 AVERAGES = ("latest", "plain", "paper", "debiased", "first", "zero", "identity")
 
 
-def weight(variant: str, k: int, decay: float) -> float:
-    """w_k of the k-th value, k = 1, 2, ... Raises UnknownName, ValueRangeError."""
-    choose("average", variant, AVERAGES)
-    if not 0.0 <= decay < 1.0:
-        raise ValueRangeError(f"decay: expected a number in [0, 1), found {decay!r}")
-    if variant == "latest" or (variant == "first" and k == 1):
-        return 1.0
-    if variant == "plain":
-        return 1.0 / k
-    if variant == "paper":
-        return 1.0 - min(1.0 - 1.0 / k, decay)
-    if variant == "debiased":
-        return (1.0 - decay) / (1.0 - decay**k)
-    return 1.0 - decay
-
-
 @dataclass(frozen=True)
 class MovingAverage:
-    """The average so far: `value` of `count` matrices (None of none)."""
+    """The average so far: `value` of `count` matrices (None of none).
+
+    `total` is the sum of the weights that the values have beside the newest one's, 1.
+    Raises UnknownName, ValueRangeError.
+    """
 
     variant: str = "paper"
     decay: float = 0.95
     count: int = 0
+    total: float = 0.0
     value: Any = None
 
-    def add(self, newest: SymmetricMatrix) -> MovingAverage:
+    def __post_init__(self) -> None:
+        choose("average", self.variant, AVERAGES)
+        if not 0.0 <= self.decay < 1.0:
+            raise ValueRangeError(
+                f"decay of the moving average: expected a number in [0, 1), found "
+                f"{self.decay!r}"
+            )
+
+    def add(self, newest: Any, burn_in: bool = False) -> MovingAverage:
         """One more matrix, of the same kind and size. Unsupported, ShapeError."""
-        w = weight(self.variant, self.count + 1, self.decay)
-        if self.value is not None:
-            mixed = mix(self.value, newest, w)
-        elif self.variant == "zero":
+        variant = "plain" if burn_in else self.variant
+        k = self.count + 1
+        total = self.total * (self.decay if variant == "debiased" else 1.0) + 1.0
+        w = _weight(variant, k, total, self.decay)
+        if k == 1 and variant == "zero":
             mixed = mix(newest, newest, w, keep=0.0)
-        elif self.variant == "identity":
+        elif k == 1 and variant == "identity":
             mixed = mix(_identity(newest), newest, w)
-        else:
+        elif k == 1 or variant == "latest":
             mixed = newest
-        return replace(self, count=self.count + 1, value=mixed)
+        else:
+            mixed = mix(self.value, newest, w)
+        return replace(self, count=k, total=total, value=mixed)
+
+
+def _weight(variant: str, k: int, total: float, decay: float) -> float:
+    """w_k of the k-th value."""
+    if variant in ("plain", "debiased"):
+        return 1.0 / total
+    if variant == "paper":
+        return 1.0 - min(1.0 - 1.0 / k, decay)
+    return 1.0 - decay
 
 
 def mix(old: Any, new: Any, w: float, keep: float | None = None) -> Any:
@@ -68,16 +81,27 @@ def mix(old: Any, new: Any, w: float, keep: float | None = None) -> Any:
     kept = 1.0 - w if keep is None else keep
     if type(old) is not type(new) or old.size != new.size:
         raise ShapeError(f"moving average: {old!r} and {new!r} are of different kinds")
+
+    def mixed(name: str) -> Any:
+        a, b = getattr(old, name), getattr(new, name)
+        if isinstance(a, list):
+            return [kept * x + w * y for x, y in zip(a, b, strict=True)]
+        return kept * a + w * b
+
     if isinstance(old, BlockDiagonal):
         blocks = zip(old.blocks, new.blocks, strict=True)
         return BlockDiagonal([mix(a, b, w, keep) for a, b in blocks], new.name)
     if isinstance(old, Kronecker):
-        A, G = kept * old.A + w * new.A, kept * old.G + w * new.G
-        return Kronecker(A, G, new.name)
+        return Kronecker(mixed("A"), mixed("G"), new.name)
     if isinstance(old, Diagonal):
-        return Diagonal(kept * old.values + w * new.values, new.name)
+        return Diagonal(mixed("values"), new.name)
     if isinstance(old, Dense):
-        return Dense(kept * old.matrix + w * new.matrix, new.name)
+        return Dense(mixed("matrix"), new.name)
+    if isinstance(old, ChainFactors):
+        bands = {name: mixed(name) for name in ("A", "G", "A_next", "G_next")}
+        return ChainFactors(**bands, names=new.names)
+    if not hasattr(old, "solve"):  # an array: the parameters
+        return kept * old + w * new
     raise Unsupported(
         f"moving average of {old!r}: its basis turns from step to step, so its numbers "
         "have no mean; use the average 'latest', or the structure 'kronecker'"
@@ -92,7 +116,13 @@ def _identity(like: Any) -> Any:
         return Kronecker(_eye(like.A), _eye(like.G), like.name)
     if isinstance(like, Diagonal):
         return Diagonal(get_xp(like.values).ones_like(like.values), like.name)
-    return Dense(_eye(like.to_dense()), like.name)
+    if isinstance(like, Dense):
+        return Dense(_eye(like.matrix), like.name)
+    if isinstance(like, ChainFactors):
+        A, G = [_eye(A) for A in like.A], [_eye(G) for G in like.G]
+        A_next, G_next = [0 * M for M in like.A_next], [0 * M for M in like.G_next]
+        return ChainFactors(A, G, A_next, G_next, like.names)
+    raise Unsupported(f"moving average 'identity' of {like!r}: use another variant")
 
 
 def _eye(like: Array) -> Array:

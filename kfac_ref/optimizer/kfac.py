@@ -1,99 +1,61 @@
 """K-FAC: Algorithm 2 of Martens & Grosse 2015, every part of it in the open.
 
-`KFAC(network, ...)` is a choice of options; `init` and `step` map plain states to plain
-states, and a step returns its trace. The defaults are the paper's; each option changes
-the stage under whose comment it stands.
+`KFAC(network, ...)` is a choice of options (options.py); `init` and `step` map plain
+states to plain states, and a step returns its trace.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from kfac_ref.backend import Array, get_xp
-from kfac_ref.damping import factored_tikhonov
-from kfac_ref.errors import ValueRangeError, choose
-from kfac_ref.estimates import Estimate
+from kfac_ref.levenberg_marquardt import gamma_candidates
 from kfac_ref.matrices import SymmetricMatrix
-from kfac_ref.network import Network
 from kfac_ref.optimizer.averages import MovingAverage
+from kfac_ref.optimizer.options import Options
 from kfac_ref.optimizer.stages import (
     check_finite_stage,
     clip_stage,
     coefficient_stage,
+    damping_stage,
     loss_stage,
-    model_stage,
+    product_stage,
     proposal_stage,
     statistics_stage,
 )
-from kfac_ref.optimizer.state import Proposal, State, Trace
-from kfac_ref.quadratic_model import QuadraticModel, reduction_ratio
+from kfac_ref.optimizer.state import Proposal, State, Trace, Verdict
+from kfac_ref.quadratic_model import QuadraticModel, quadratic_model, reduction_ratio
 
-MOMENTA = ("update", "gradient")
+Model = Callable[[Array], QuadraticModel | None]  # of a direction and the last update
 
 
-@dataclass(frozen=True)
-class KFAC:
-    """The options. Letters are the paper's; 0 in `..._every` means never."""
-
-    network: Network
-    # statistics: questions 1 and 2
-    structure: str | Sequence[str] = "kronecker"  # one, or one for each layer
-    estimate: str | Estimate = "sampled"
-    samples: int = 1
-    statistics_every: int = 1
-    average: MovingAverage = field(default_factory=MovingAverage)
-    # proposal: question 3
-    damping_rule: Callable[[Any, float], SymmetricMatrix] = factored_tikhonov
-    inverse_every: int = 20  # T_3
-    gamma_every: int = 20  # T_2: three candidates; 0: gamma^2 = lambda + eta
-    gamma_factor: float = math.sqrt(19 / 20) ** 20  # omega_2^T_2
-    # norm constraint
-    norm_constraint: float | None = None
-    clip: str = "fisher"
-    # coefficients; None: from the quadratic model
-    learning_rate: float | None = None  # alpha
-    momentum: float | None = None  # mu
-    momentum_of: str = "update"
-    matrix: str = "fisher"  # the exact one in the model
-    # lambda, by the rule of Levenberg and Marquardt
-    lambda_: float = 150.0
-    lambda_every: int = 5  # T_1
-    lambda_factor: float = (19 / 20) ** 5  # omega_1^T_1
-    lambda_range: tuple[float, float] = (0.0, math.inf)
-    damping_in_ratio: bool = True  # does the predicted change contain lambda?
-    # and besides
-    l2: float = 1e-5  # eta, in the loss and in the curvature
-    reject: bool = False  # stay where the step would raise the loss of its batch
-
-    def __post_init__(self) -> None:
-        choose("momentum_of", self.momentum_of, MOMENTA)
-        fixed = self.learning_rate is not None and self.momentum is not None
-        if self.momentum_of == "gradient" and not fixed:
-            raise ValueRangeError(
-                "momentum_of 'gradient': expected a fixed learning_rate and momentum; "
-                "the quadratic model solves for those of 'update'"
-            )
-        if self.norm_constraint is not None and self.learning_rate is None:
-            raise ValueRangeError(
-                "norm_constraint: expected a fixed learning_rate with it; the quadratic "
-                "model chooses the length of the step by itself"
-            )
+class KFAC(Options):
+    """Algorithm 2, with these options."""
 
     def init(self, params: list[Array]) -> State:
         """The state before the first step."""
         theta = self.network.flatten(params)
-        zero = get_xp(theta).zeros_like(theta)
-        gamma = math.sqrt(self.lambda_ + self.l2)
-        return State(theta, zero, self.average, self.lambda_, gamma)
+        zero, gamma = get_xp(theta).zeros_like(theta), self._gamma(self.lambda_)
+        return State(theta, zero, self.average, self.iterates, self.lambda_, gamma)
 
-    def params(self, state: State) -> list[Array]:
-        """The parameters of a state, as matrices."""
-        return self.network.unflatten(state.theta)
+    def burn_in(
+        self, state: State, batches: Iterable[tuple], rng: np.random.Generator
+    ) -> State:
+        """The plain mean of the statistics of some batches (x, y), before any step."""
+        average = state.average
+        for x, y in batches:
+            average = average.add(self._curvature(state, x, y, rng), burn_in=True)
+        return replace(state, average=average)
+
+    def params(self, state: State, averaged: bool = False) -> list[Array]:
+        """The parameters of a state as matrices, or their average over the steps."""
+        averaged = averaged and state.iterates.count > 0
+        return self.network.unflatten(state.iterates.value if averaged else state.theta)
 
     def step(
         self, state: State, x: Array, y: Array, rng: np.random.Generator
@@ -106,95 +68,96 @@ class KFAC:
         loss, gradient = loss_stage(self.network, state.theta, x, y, self.l2)
         self._finite("loss", loss)
         self._finite("gradient", gradient)
-
-        def model_of(direction: Array) -> QuadraticModel:
-            pair, net = [direction, state.last], self.network
-            return model_stage(
-                net, state.theta, x, y, pair, gradient, self.l2, self.matrix
-            )
-
         statistics, average = self._statistics(state, x, y, rng)
+        model = self._model(state, x, y, gradient)
         carried = gradient
         if self.momentum_of == "gradient":
             carried = gradient + self.momentum * state.last
-        proposal = self._propose(state, average.value, carried, model_of)
-        self._finite("proposal", proposal.direction)
-        direction = proposal.clip * proposal.direction
-        model = model_of(direction) if self._needs_model(state) else None
-        alpha, mu = self._coefficients(state, model)
-        update = alpha * direction
-        if self.momentum_of == "update":
-            update = carried = update + mu * state.last
-        self._finite("update", update)
-        moved = replace(
-            state,
-            theta=state.theta + update,
-            last=carried,
-            average=average,
-            gamma=proposal.gamma,
-            damped=proposal.damped,
-            step=state.step + 1,
-        )
-        moved, judged = self._judge(moved, state, x, y, loss, model, (alpha, mu))
-        trace = Trace(
-            loss, gradient, statistics, average.value, proposal, model, alpha, mu,
-            update, *judged,
+        proposal = self._propose(state, average.value, carried, model)
+        theta = self._decayed(state.theta) + proposal.update
+        self._finite("update", theta)
+        verdict = self._judge(state, proposal, theta, x, y, loss)
+        last = carried if self.momentum_of == "gradient" else proposal.update
+        if verdict.rejected:
+            theta, last = state.theta, state.last
+        moved = State(
+            theta, last, average, state.iterates.add(theta),
+            verdict.lambda_, proposal.gamma, proposal.damped, state.step + 1,
         )  # fmt: skip
-        return moved, trace
+        return moved, Trace(
+            loss, gradient, statistics, average.value, proposal, verdict
+        )
+
+    # The stages, with the options of this optimizer.
 
     def _statistics(
         self, state: State, x: Array, y: Array, rng: np.random.Generator
-    ) -> tuple[SymmetricMatrix | None, MovingAverage]:
+    ) -> tuple[Any, MovingAverage]:
         """The curvature of this batch, if it is due, and the moving average."""
-        if state.average.value is not None and state.step % self.statistics_every:
+        if state.average.count and not self._due(state, self.statistics_every):
             return None, state.average
-        newest = statistics_stage(
+        newest = self._curvature(state, x, y, rng)
+        return newest, state.average.add(newest)
+
+    def _curvature(
+        self, state: State, x: Array, y: Array, rng: np.random.Generator
+    ) -> Any:
+        return statistics_stage(
             self.network, state.theta, x, y, rng,
             self.structure, self.estimate, self.samples,
         )  # fmt: skip
-        return newest, state.average.add(newest)
+
+    def _model(self, state: State, x: Array, y: Array, gradient: Array) -> Model:
+        """Direction -> quadratic model; -> None in a step that looks at none."""
+        solves = self.learning_rate is None or self.momentum is None
+        if not (solves or self._adapts(state) or self._due(state, self.gamma_every)):
+            return lambda direction: None
+        product = product_stage(self.network, state.theta, x, y, self.matrix)
+        return lambda direction: quadratic_model(
+            [direction, state.last], gradient, product, self.l2
+        )
 
     def _propose(
-        self,
-        state: State,
-        average: SymmetricMatrix,
-        gradient: Array,
-        model_of: Callable[[Array], QuadraticModel],
+        self, state: State, average: Any, gradient: Array, model: Model
     ) -> Proposal:
-        """The direction; where gamma is up for a change the best of three.
+        """With the stored inverse, with a new one, or with the best gamma of three.
 
         The best is the one after which the quadratic model is lowest. Section 6.6.
         """
-        rate = 1.0 if self.learning_rate is None else self.learning_rate
 
-        def propose(gamma: float, damped: SymmetricMatrix | None = None) -> Proposal:
-            damped = damped or self.damping_rule(average, gamma**2)
-            direction = proposal_stage(damped, gradient)
-            clip = clip_stage(
-                direction, gradient, self.norm_constraint, rate, self.clip
+        def of(gamma: float, damped: SymmetricMatrix | None = None) -> Proposal:
+            damped = damped or damping_stage(average, gamma**2, self.damping_rule)
+            return self._proposal(state, gamma, damped, gradient, model)
+
+        if self._due(state, self.gamma_every):
+            gammas = gamma_candidates(state.gamma, self.gamma_factor)
+            return min(
+                (of(gamma) for gamma in gammas),
+                key=lambda found: self._predicted(found, state.lambda_),
             )
-            return Proposal(gamma, damped, direction, clip)
+        early = state.step < self.inverse_early
+        if state.damped and not early and not self._due(state, self.inverse_every):
+            return of(state.gamma, state.damped)
+        return of(state.gamma if self.gamma_every else self._gamma(state.lambda_))
 
-        def lowest(proposal: Proposal) -> float:
-            model = model_of(proposal.clip * proposal.direction)
-            return model.value(self._coefficients(state, model), state.lambda_)
-
-        if self.gamma_every and state.step and state.step % self.gamma_every == 0:
-            factors = (1.0, self.gamma_factor, 1.0 / self.gamma_factor)
-            return min((propose(state.gamma * f) for f in factors), key=lowest)
-        if state.damped is not None and state.step % self.inverse_every:
-            return propose(state.gamma, state.damped)
-        if self.gamma_every:
-            return propose(state.gamma)
-        return propose(math.sqrt(state.lambda_ + self.l2))
-
-    def _needs_model(self, state: State) -> bool:
-        solves = self.learning_rate is None or self.momentum is None
-        return solves or self._adapts(state)
-
-    def _adapts(self, state: State) -> bool:
-        """Is lambda up for a change after this step?"""
-        return self.lambda_every > 0 and (state.step + 1) % self.lambda_every == 0
+    def _proposal(
+        self,
+        state: State,
+        gamma: float,
+        damped: SymmetricMatrix,
+        gradient: Array,
+        model_of: Model,
+    ) -> Proposal:
+        """Delta, shortened by nu; and the update alpha nu Delta + mu last."""
+        direction = proposal_stage(damped, gradient)
+        self._finite("proposal", direction)
+        clip = clip_stage(
+            direction, gradient, self.norm_constraint, self._rate, self.clip
+        )
+        model = model_of(clip * direction)
+        alpha, mu = self._coefficients(state, model)
+        update = (alpha * clip) * direction + mu * state.last
+        return Proposal(gamma, damped, direction, clip, model, alpha, mu, update)
 
     def _coefficients(
         self, state: State, model: QuadraticModel | None
@@ -203,49 +166,54 @@ class KFAC:
         mu = self.momentum if self.momentum_of == "update" else 0.0
         if self.learning_rate is not None and mu is not None:
             return self.learning_rate, mu
-        assert model is not None  # `_needs_model`
+        assert model is not None  # `_model`
         return coefficient_stage(model, state.lambda_, self.learning_rate, mu)
 
     def _judge(
-        self,
-        moved: State,
-        state: State,
-        x: Array,
-        y: Array,
+        self, state: State, proposal: Proposal, theta: Array, x: Array, y: Array,
         loss: float,
-        model: QuadraticModel | None,
-        coefficients: tuple[float, float],
-    ) -> tuple[State, tuple[float | None, float | None, float, bool]]:
+    ) -> Verdict:  # fmt: skip
         """Look at the loss after the step: rho, the new lambda, perhaps back again."""
-        predicted = ratio = None
-        lambda_, rejected = state.lambda_, False
-        if model is not None:
-            inside = state.lambda_ if self.damping_in_ratio else 0.0
-            predicted = model.value(coefficients, inside)
-        if self._adapts(state) or self.reject:
-            after, _ = loss_stage(self.network, moved.theta, x, y, self.l2)
-            rejected = self.reject and not after <= loss
-            if self._adapts(state) and predicted is not None:
-                self._finite("loss after the step", after)
-                ratio = reduction_ratio(loss, after, predicted)
-                lambda_ = levenberg_marquardt(
-                    lambda_, ratio, self.lambda_factor, self.lambda_range
-                )
-        moved = replace(moved, lambda_=lambda_)
-        if rejected:
-            moved = replace(moved, theta=state.theta, last=state.last)
-        return moved, (predicted, ratio, lambda_, rejected)
+        adapts, lambda_ = self._adapts(state), state.lambda_
+        inside = lambda_ if self.damping_in_ratio else 0.0
+        predicted = self._predicted(proposal, inside) if proposal.model else None
+        if not (adapts or self.reject):
+            return Verdict(predicted, None, lambda_, False)
+        after, _ = loss_stage(self.network, theta, x, y, self.l2)
+        if self.reject and not math.isfinite(after):
+            after = math.inf
+        else:
+            self._finite("loss after the step", after)
+        ratio = None
+        if (
+            self.lambda_rule and adapts and predicted
+        ):  # at a stationary point nothing is predicted
+            ratio = reduction_ratio(loss, after, predicted)
+            lambda_ = self.lambda_rule(lambda_, ratio, predicted)
+        return Verdict(predicted, ratio, lambda_, self.reject and after > loss)
+
+    def _predicted(self, proposal: Proposal, damping: float) -> float:
+        """M(update)"""
+        assert proposal.model is not None
+        return proposal.model.value((proposal.alpha, proposal.mu), damping)
+
+    def _decayed(self, theta: Array) -> Array:
+        return (1.0 - self._rate * self.weight_decay) * theta
+
+    @property
+    def _rate(self) -> float:
+        return 1.0 if self.learning_rate is None else self.learning_rate
+
+    def _gamma(self, lambda_: float) -> float:
+        return math.sqrt(lambda_ + self.l2)
+
+    def _due(self, state: State, every: int) -> bool:
+        """Does `every` divide k?"""
+        return every > 0 and (state.step + self.first_step) % every == 0
+
+    def _adapts(self, state: State) -> bool:
+        """Is lambda up for a change after this step?"""
+        return self.lambda_rule is not None and self.lambda_rule.due(state.step)
 
     def _finite(self, stage: str, value: Array | float) -> None:
         check_finite_stage(stage, value, self.network)
-
-
-def levenberg_marquardt(
-    lambda_: float, ratio: float, factor: float, limits: tuple[float, float]
-) -> float:
-    """lambda * omega if rho > 3/4, lambda / omega if rho < 1/4. Section 6.5."""
-    if ratio > 0.75:
-        lambda_ *= factor
-    elif ratio < 0.25:
-        lambda_ /= factor
-    return min(max(lambda_, limits[0]), limits[1])

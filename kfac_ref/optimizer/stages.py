@@ -2,31 +2,33 @@
 
     loss_stage          batch -> h(theta), grad h
     statistics_stage    batch -> curvature matrix (questions 1 and 2)
+    damping_stage       averaged curvature, lambda -> damped matrix (question 3)
     proposal_stage      damped matrix, gradient -> Delta = -(damped)^-1 grad h
     clip_stage          proposal -> nu, how far to shorten it (norm constraint)
-    model_stage         proposal, last update -> quadratic model with exact products
+    product_stage       batch -> v -> C v, C the exact matrix of the quadratic model
     coefficient_stage   quadratic model -> (alpha, mu)
 
 h(theta) = mean loss + eta/2 ||theta||^2, eta the L2 coefficient. Vectors are (P,). What
-moves from one step to the next (averages, inverses, lambda) is in kfac.py.
+moves from one step to the next (averages, inverses, lambda) is put together in kfac.py.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from kfac_ref.backend import Array, get_xp
-from kfac_ref.errors import ShapeError, ValueRangeError, choose
+from kfac_ref.errors import ShapeError, Unsupported, ValueRangeError, choose
 from kfac_ref.estimates import Estimate
 from kfac_ref.matrices import BlockDiagonal, SymmetricMatrix
 from kfac_ref.network import Network
 from kfac_ref.pairs import propagate
 from kfac_ref.products import CurvatureProduct
-from kfac_ref.quadratic_model import QuadraticModel, quadratic_model
-from kfac_ref.structures import make_structure
+from kfac_ref.quadratic_model import QuadraticModel
+from kfac_ref.structures import ChainFactors, chain_factors, make_structure
 
 CLIPS = ("fisher", "fisher_no_rate", "euclidean")
 
@@ -49,25 +51,43 @@ def statistics_stage(
     structure: str | Sequence[str] = "kronecker",
     estimate: str | Estimate = "sampled",
     samples: int = 1,
-) -> SymmetricMatrix:
+) -> Any:
     """The curvature of the batch: one structure, or one for each layer.
 
-    All layers see the same propagated vectors. Raises ShapeError, UnknownName.
+    All layers see the same propagated vectors. 'block_tridiagonal' gives ChainFactors.
+    Raises ShapeError, UnknownName, Unsupported.
     """
     params = network.unflatten(theta)
     pairs = propagate(network, params, x, estimate, y=y, rng=rng, samples=samples)
     if isinstance(structure, str):
-        return make_structure(structure, pairs)
+        chain = structure == "block_tridiagonal"  # damped later, for it is averaged
+        return chain_factors(pairs) if chain else make_structure(structure, pairs)
     if len(structure) != len(network.names):
         raise ShapeError(
             f"structure: expected one name, or {len(network.names)}, one for each of "
             f"{', '.join(network.names)}; found {len(structure)}"
         )
-    blocks = [
-        make_structure(name, pairs.select([i]))
-        for i, name in enumerate(structure)
-    ]
-    return BlockDiagonal(blocks)
+    each = [make_structure(_own(n), pairs.select([i])) for i, n in enumerate(structure)]
+    return BlockDiagonal([b for M in each for b in getattr(M, "blocks", [M])])
+
+
+def _own(structure: str) -> str:
+    """The name of a structure that one layer has by itself."""
+    if structure in ("full", "block_tridiagonal"):
+        raise Unsupported(
+            f"structure {structure!r} belongs to all layers together; for one layer "
+            "its exact block is 'block_diagonal'"
+        )
+    return structure
+
+
+def damping_stage(
+    average: Any, damping: float, rule: Callable[[Any, float], SymmetricMatrix]
+) -> SymmetricMatrix:
+    """The averaged curvature, damped by the rule; of a chain, each diagonal block."""
+    if isinstance(average, ChainFactors):
+        return average.damped(lambda block: rule(block, damping))
+    return rule(average, damping)
 
 
 def proposal_stage(damped: SymmetricMatrix, gradient: Array) -> Array:
@@ -103,19 +123,11 @@ def clip_stage(
     return min(1.0, math.sqrt(constraint / squared)) if squared > 0.0 else 1.0
 
 
-def model_stage(
-    network: Network,
-    theta: Array,
-    x: Array,
-    y: Array,
-    directions: Sequence[Array],
-    gradient: Array,
-    l2: float,
-    matrix: str = "fisher",
-) -> QuadraticModel:
-    """The quadratic model along `directions`, with the exact matrix of the batch."""
-    product = CurvatureProduct(network, network.unflatten(theta), x, y, matrix)
-    return quadratic_model(directions, gradient, product.product, l2)
+def product_stage(
+    network: Network, theta: Array, x: Array, y: Array, matrix: str = "fisher"
+) -> Callable[[Array], Array]:
+    """v -> C v with the exact matrix of the batch, for the quadratic model."""
+    return CurvatureProduct(network, network.unflatten(theta), x, y, matrix).product
 
 
 def coefficient_stage(

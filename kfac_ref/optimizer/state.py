@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from kfac_ref.backend import Array
 from kfac_ref.matrices import SymmetricMatrix
@@ -16,7 +17,8 @@ class State:
 
     theta: Array  # (P,)
     last: Array  # (P,): the last update, or the sum of gradients (momentum_of)
-    average: MovingAverage
+    average: MovingAverage  # of the curvature
+    iterates: MovingAverage  # of theta
     lambda_: float
     gamma: float
     damped: SymmetricMatrix | None = None  # with its damping inside
@@ -25,12 +27,26 @@ class State:
 
 @dataclass(frozen=True)
 class Proposal:
-    """The way from the gradient to a direction."""
+    """From the gradient to an update, for one gamma."""
 
     gamma: float
     damped: SymmetricMatrix  # the damping, gamma^2, inside
-    direction: Array  # -(damped)^-1 gradient
+    direction: Array  # Delta = -(damped)^-1 gradient
     clip: float  # nu of the norm constraint
+    model: QuadraticModel | None  # along (nu Delta, last update); None: not needed
+    alpha: float
+    mu: float
+    update: Array  # alpha nu Delta + mu last
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the loss after the step says."""
+
+    predicted: float | None  # M(update); None: no model was needed
+    ratio: float | None  # rho; None where lambda was not up for a change
+    lambda_: float  # for the next step
+    rejected: bool
 
 
 @dataclass(frozen=True)
@@ -39,14 +55,7 @@ class Trace:
 
     loss: float  # h before the step
     gradient: Array  # of h
-    statistics: SymmetricMatrix | None  # of this batch; None where none were due
-    average: SymmetricMatrix
+    statistics: Any  # curvature of this batch; None where none was due
+    average: Any
     proposal: Proposal
-    model: QuadraticModel | None  # along (direction, last update); None: not needed
-    alpha: float
-    mu: float
-    update: Array  # alpha nu direction + mu last
-    predicted: float | None  # M(update)
-    ratio: float | None  # rho; None where lambda was not up for a change
-    lambda_: float  # after the step
-    rejected: bool
+    verdict: Verdict

@@ -1,0 +1,76 @@
+"""The options of K-FAC: the defaults are those of Martens & Grosse 2015.
+
+Each option changes the stage under whose comment it stands. Letters are the paper's.
+What happens every T steps happens in step k if T divides k; in the first one k is
+`first_step`: 1 in the paper, 0 in the libraries. T = 0 means never. `lambda_rule` has
+its own period, counted in steps done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from kfac_ref.damping import factored_tikhonov
+from kfac_ref.errors import ValueRangeError, choose
+from kfac_ref.estimates import Estimate
+from kfac_ref.levenberg_marquardt import OMEGA_2, LevenbergMarquardt
+from kfac_ref.matrices import SymmetricMatrix
+from kfac_ref.network import Network
+from kfac_ref.optimizer.averages import MovingAverage
+
+MOMENTA = ("update", "gradient")
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of K-FAC."""
+
+    network: Network
+    # statistics: questions 1 and 2
+    structure: str | Sequence[str] = "kronecker"  # one, or one for each layer
+    estimate: str | Estimate = "sampled"
+    samples: int = 1
+    statistics_every: int = 1
+    average: MovingAverage = field(default_factory=MovingAverage)
+    # proposal: question 3
+    damping_rule: Callable[[Any, float], SymmetricMatrix] = factored_tikhonov
+    inverse_every: int = 20  # T_3
+    inverse_early: int = 3  # and in so many steps at the beginning
+    gamma_every: int = 20  # T_2: three candidates; 0: gamma^2 = lambda + eta
+    gamma_factor: float = OMEGA_2
+    # norm constraint
+    norm_constraint: float | None = None
+    clip: str = "fisher"
+    # coefficients; None: from the quadratic model
+    learning_rate: float | None = None  # alpha
+    momentum: float | None = None  # mu
+    momentum_of: str = "update"
+    matrix: str = "fisher"  # the exact one in the model
+    # lambda
+    lambda_: float = 150.0
+    lambda_rule: LevenbergMarquardt | None = field(  # None: lambda stays
+        default_factory=LevenbergMarquardt
+    )
+    damping_in_ratio: bool = True  # does the predicted change contain lambda?
+    # and besides
+    l2: float = 1e-5  # eta, in the loss and in the curvature
+    weight_decay: float = 0.0  # decoupled: theta shrinks by this, times learning_rate
+    reject: bool = False  # stay where the step would raise the loss of its batch
+    iterates: MovingAverage = field(default_factory=lambda: MovingAverage("latest"))
+    first_step: int = 1
+
+    def __post_init__(self) -> None:
+        choose("momentum_of", self.momentum_of, MOMENTA)
+        fixed = self.learning_rate is not None and self.momentum is not None
+        if self.momentum_of == "gradient" and not fixed:
+            raise ValueRangeError(
+                "momentum_of 'gradient': expected a fixed learning_rate and momentum; "
+                "the quadratic model solves for those of 'update'"
+            )
+        if self.norm_constraint is not None and self.learning_rate is None:
+            raise ValueRangeError(
+                "norm_constraint: expected a fixed learning_rate with it; the "
+                "quadratic model chooses the length of the step by itself"
+            )

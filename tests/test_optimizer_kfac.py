@@ -1,0 +1,234 @@
+"""Algorithm 2, and the steps of two libraries, against straight-line transcriptions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import transcription
+from helpers import assert_exact, host
+from kfac_ref.levenberg_marquardt import LevenbergMarquardt
+from kfac_ref.optimizer import KFAC, MovingAverage
+from optimizer_cases import KINDS, SEED, on_host, problem, run, sampler
+
+CLOSE = 1e-10  # relative; both sides invert matrices, each in its own way
+STEPS = 10
+PAPER = dict(eta=0.02, T1=2, T2=3, T3=2, omega_1=0.7, omega_2=0.6, eps=0.8)
+CASES = [("softmax", 0.01, 3), ("softmax", 20.0, 11), ("squared", 0.05, 11)]
+
+
+@pytest.mark.parametrize(("kind", "lam", "n"), CASES)
+def test_every_part_of_algorithm_2(kind, lam, n, xp, rng):
+    net, params, batches = problem(kind, xp, rng, STEPS, n)
+    expected = transcription.algorithm_2(
+        kind, *on_host(params, batches), sampler(net), lam=lam, **PAPER
+    )
+    kfac = KFAC(
+        net, l2=0.02, lambda_=lam, gamma_every=3, inverse_every=2, gamma_factor=0.6,
+        lambda_rule=LevenbergMarquardt(decay=0.7**0.5, period=2),
+        average=MovingAverage("paper", 0.8),
+    )  # fmt: skip
+    states, traces = run(kfac, params, batches)
+    damped = None
+    for state, trace, e in zip(states, traces, expected, strict=True):
+        compare_statistics(trace, e)
+        compare_update(state, trace, e)
+        assert (state.damped is not damped) == e["renewed"]
+        damped = state.damped
+
+
+def compare_statistics(trace, e):
+    assert_exact(trace.loss, e["loss"], CLOSE)
+    assert_exact(trace.gradient, e["gradient"], CLOSE)
+    for found, key in ((trace.statistics, ""), (trace.average, "_bar")):
+        for block, A, G in zip(found.blocks, e["A" + key], e["G" + key], strict=True):
+            assert_exact(block.A, A, CLOSE)
+            assert_exact(block.G, G, CLOSE)
+
+
+def compare_update(state, trace, e):
+    proposal, verdict = trace.proposal, trace.verdict
+    assert_exact(proposal.gamma, e["gamma"], CLOSE)
+    assert_exact(proposal.direction, e["direction"], CLOSE)
+    assert_exact(proposal.alpha, e["alpha"], CLOSE)
+    assert abs(proposal.mu - e["mu"]) <= CLOSE * max(abs(e["mu"]), 1e-3)
+    assert_exact(proposal.update, e["update"], CLOSE)
+    assert_exact(verdict.predicted, e["predicted"], CLOSE)
+    assert (verdict.ratio is None) == (e["ratio"] is None)
+    if e["ratio"] is not None:
+        assert_exact(verdict.ratio, e["ratio"], CLOSE)
+    assert_exact(verdict.lambda_, e["lambda_"], CLOSE)
+    assert_exact(state.theta, e["theta"], CLOSE)
+    assert (state.lambda_, state.gamma) == (verdict.lambda_, proposal.gamma)
+
+
+def test_these_runs_visit_every_branch():
+    """gamma and lambda go up and down and stay, inverses are new and old."""
+    moves = {"gamma": set(), "lambda_": set(), "renewed": set()}
+    for kind, lam, n in CASES:
+        rng = np.random.default_rng(20150601)
+        net, params, batches = problem(kind, np, rng, STEPS, n)
+        steps = transcription.algorithm_2(
+            kind, *on_host(params, batches), sampler(net), lam=lam, **PAPER
+        )
+        for name in ("gamma", "lambda_"):
+            moves[name] |= set(np.sign(np.diff([e[name] for e in steps])))
+        moves["renewed"] |= {e["renewed"] for e in steps}
+    assert moves["gamma"] == moves["lambda_"] == {-1, 0, 1}
+    assert moves["renewed"] == {True, False}
+
+
+def test_the_defaults_are_the_papers(xp, rng):
+    """lambda 150, T1 = 5, T2 = T3 = 20, omega = 19/20, eta 1e-5, eps 0.95."""
+    net, params, batches = problem("softmax", xp, rng, 6)
+    expected = transcription.algorithm_2(
+        "softmax", *on_host(params, batches), sampler(net), lam=150.0, eta=1e-5,
+        T1=5, T2=20, T3=20, omega_1=0.95**5, omega_2=0.95**10, eps=0.95,
+    )  # fmt: skip
+    kfac = KFAC(net)
+    for state, trace, e in zip(*run(kfac, params, batches), expected, strict=True):
+        compare_statistics(trace, e)
+        compare_update(state, trace, e)
+    assert_exact(kfac.gamma_factor, 0.95**10)
+
+
+LIBRARY = dict(
+    average=MovingAverage("debiased", 0.95), gamma_every=0, first_step=0,
+    inverse_early=0, damping_in_ratio=False, l2=0.0,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tensorflow_kfac_momentum_adam(kind, xp, rng):
+    """Its default: momentum of the gradients, norm constraint, decoupled decay."""
+    net, params, batches = problem(kind, xp, rng, 3)
+    expected = transcription.tensorflow_adam(
+        kind, *on_host(params, batches), sampler(net),
+        lr=0.1, m=0.9, lam=0.3, decay=0.95, invert_every=2, c=0.02, wd=0.4,
+    )  # fmt: skip
+    kfac = KFAC(
+        net, **LIBRARY, lambda_=0.3, lambda_rule=None, inverse_every=2,
+        learning_rate=0.1, momentum=0.9, momentum_of="gradient",
+        norm_constraint=0.02, weight_decay=0.4,
+    )  # fmt: skip
+    states, traces = run(kfac, params, batches)
+    for state, trace, (theta, nu) in zip(states, traces, expected, strict=True):
+        assert_exact(state.theta, theta, CLOSE)
+        assert_exact(trace.proposal.clip, nu, CLOSE)
+    assert min(nu for _, nu in expected) < 0.9
+    assert states[0].damped is states[1].damped
+    assert states[1].damped is not states[2].damped
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tensorflow_kfac_momentum_regular(kind, xp, rng):
+    """A velocity of preconditioned gradients, at a constant rate: momentum of updates.
+
+    Not so when the rate changes: its velocity lacks the rate, an update has it.
+    """
+    net, params, batches = problem(kind, xp, rng, 3)
+    host_problem = on_host(params, batches)
+    options = dict(lr=0.1, m=0.9, lam=0.3, decay=0.95)
+    kfac = KFAC(
+        net, **LIBRARY, lambda_=0.3, lambda_rule=None, inverse_every=1,
+        learning_rate=0.1, momentum=0.9,
+    )  # fmt: skip
+    thetas = transcription.tensorflow_regular(
+        kind, *host_problem, sampler(net), **options
+    )
+    states, _ = run(kfac, params, batches)
+    for state, theta in zip(states, thetas, strict=True):
+        assert_exact(state.theta, theta, CLOSE)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tensorflow_kfac_qmodel(kind, xp, rng):
+    """(alpha, mu) and lambda adapted; its lambda contains its l2."""
+    net, params, batches = problem(kind, xp, rng, 5)
+    expected = transcription.tensorflow_qmodel(
+        kind, *on_host(params, batches), sampler(net),
+        lam=0.3, l2=0.0, decay=0.95, interval=2, omega=0.95, floor=1e-8,
+    )  # fmt: skip
+    rule = LevenbergMarquardt(
+        decay=0.95, period=2, minimum=1e-8, nan="keep", any_fall=True
+    )
+    kfac = KFAC(net, **LIBRARY, lambda_=0.3, lambda_rule=rule, inverse_every=1)
+    states, traces = run(kfac, params, batches)
+    for state, trace, (theta, change, rho, lam) in zip(
+        states, traces, expected, strict=True
+    ):
+        assert_exact(state.theta, theta, CLOSE)
+        assert_exact(trace.verdict.predicted, change, CLOSE)
+        assert_exact(trace.verdict.lambda_, lam, CLOSE)
+        assert (trace.verdict.ratio is None) == (rho is None)
+    assert len({lam for *_, lam in expected}) > 1
+
+
+def test_tensorflow_kfac_qmodel_with_l2(xp, rng):
+    """lambda = 0.3 of TensorFlow K-FAC with l2 = 0.1 is lambda = 0.2 and eta = 0.1."""
+    net, params, batches = problem("softmax", xp, rng, 3)
+    expected = transcription.tensorflow_qmodel(
+        "softmax", *on_host(params, batches), sampler(net),
+        lam=0.3, l2=0.1, decay=0.95, interval=100, omega=0.95, floor=1e-8,
+    )  # fmt: skip
+    options = {**LIBRARY, "l2": 0.1}
+    kfac = KFAC(net, **options, lambda_=0.2, lambda_rule=None, inverse_every=1)
+    states, traces = run(kfac, params, batches)
+    for state, trace, (theta, change, *_) in zip(states, traces, expected, strict=True):
+        assert_exact(state.theta, theta, CLOSE)
+        assert_exact(trace.verdict.predicted, change, CLOSE)
+
+
+def sign_drawer(seed=SEED):
+    rng = np.random.default_rng(seed)
+    return lambda z: 2.0 * rng.integers(0, 2, (1, *z.shape))[0] - 1.0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_kfac_jax_all_adaptive(kind, xp, rng):
+    """Learning rate, momentum and damping from the exact model; with two burn-in
+    batches, whose mean counts as two."""
+    net, params, batches = problem(kind, xp, rng, 7)
+    x_y = on_host(params, batches)[1]
+    expected = transcription.kfac_jax(
+        kind, host(params), x_y[2:], sign_drawer(), burn_in=x_y[:2], damping=0.2,
+        l2=0.03, ema=0.95, inverse_period=3, interval=2, decay=0.9,
+    )  # fmt: skip
+    options = {**LIBRARY, "l2": 0.03}
+    kfac = KFAC(
+        net, **options, lambda_=0.2, inverse_every=3, estimate="ggn_curvature_prop",
+        lambda_rule=LevenbergMarquardt(decay=0.9, period=2, minimum=1e-8, nan="grow"),
+        matrix="ggn",
+    )  # fmt: skip
+    generator = np.random.default_rng(SEED)
+    state = kfac.burn_in(kfac.init(params), batches[:2], generator)
+    assert (state.average.count, state.step) == (2, 0)
+    for (x, y), (theta, alpha, mu, change, rho, damping) in zip(
+        batches[2:], expected, strict=True
+    ):
+        state, trace = kfac.step(state, x, y, generator)
+        assert_exact(state.theta, theta, CLOSE)
+        assert_exact(trace.proposal.alpha, alpha, CLOSE)
+        assert abs(trace.proposal.mu - mu) < CLOSE
+        assert_exact(trace.verdict.predicted, change, CLOSE)
+        assert_exact(state.lambda_, damping, CLOSE)
+        assert (trace.verdict.ratio is None) == (rho is None)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_kfac_jax_fixed_rate_momentum_and_norm_constraint(kind, xp, rng):
+    net, params, batches = problem(kind, xp, rng, 3)
+    options = dict(damping=0.2, l2=0.03, ema=0.95, inverse_period=2)
+    expected = transcription.kfac_jax(
+        kind, *on_host(params, batches), sign_drawer(), **options, interval=0,
+        decay=0.9, lr=0.3, momentum=0.8, norm_constraint=0.01,
+    )  # fmt: skip
+    kfac = KFAC(
+        net, **{**LIBRARY, "l2": 0.03}, lambda_=0.2, lambda_rule=None, inverse_every=2,
+        estimate="ggn_curvature_prop", learning_rate=0.3, momentum=0.8,
+        norm_constraint=0.01,
+    )  # fmt: skip
+    states, traces = run(kfac, params, batches)
+    for state, (theta, *_) in zip(states, expected, strict=True):
+        assert_exact(state.theta, theta, CLOSE)
+    assert all(trace.proposal.clip < 0.9 for trace in traces)
