@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import combinations_with_replacement
 
 from kfac_ref.backend import Array, cholesky, eigh, get_xp, to_numpy
 from kfac_ref.errors import (
@@ -13,7 +14,7 @@ from kfac_ref.errors import (
     check_shape,
 )
 
-PANEL = 2**18  # numbers that are compared with their mirror images at a time
+TILE = 256  # rows and columns that are compared with their mirror images at a time
 EXPONENTS = (-1, -0.5, 0.5, 1)
 
 
@@ -86,13 +87,14 @@ def check_symmetric(what: str, matrix: Array) -> None:
 def _asymmetry(matrix: Array) -> tuple[float, float]:
     """max |M - M^T| and max |M|, or NaN where a number is not finite.
 
-    Panel by panel, above the diagonal: a panel and its mirror image stay in cache, and
+    Tile by tile, above the diagonal: a tile and its mirror image stay in cache, and
     no second matrix of that size is needed.
     """
     xp, asymmetry, largest = get_xp(matrix), 0.0, 0.0
-    step = max(1, PANEL // len(matrix))
-    for p in range(0, len(matrix), step):
-        upper, lower = matrix[p : p + step, p:], matrix[p:, p : p + step].T
+    starts = range(0, len(matrix), TILE)
+    for p, q in combinations_with_replacement(starts, 2):
+        upper = matrix[p : p + TILE, q : q + TILE]
+        lower = matrix[q : q + TILE, p : p + TILE].T
         size = float(xp.max(xp.abs(upper)))
         difference = float(xp.max(xp.abs(upper - lower))) if size < math.inf else 0.0
         if not size + difference < math.inf:
