@@ -15,6 +15,9 @@ In any norm ||R|| <= gamma (pi ||I (x) G|| + ||A (x) I|| / pi), which is least f
 
 For semi-definite factors each of the three makes its own norm of R itself least, and
 no other norm. With them (c A) (x) (G / c) is damped as A (x) G is; with "off" not.
+So "off" depends on conventions: where A is a mean over T positions, and the block is
+T times a product (TensorFlow K-FAC, which then damps with lambda / T), pi = 1 there is
+pi = sqrt(T) here.
 """
 
 from __future__ import annotations

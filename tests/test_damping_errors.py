@@ -76,6 +76,24 @@ def test_too_little_damping_is_named(name, where, xp, rng):
         assert str(caught.value).startswith(where)
 
 
+def test_a_lambda_within_the_rounding_error_is_too_little(xp, rng):
+    """All eigenvalues come out positive, those that are zero by chance; solve knows."""
+    A, G = (xp.asarray(M) for M in factors(rng, N=2))
+    weak = tikhonov(Kronecker(A, G, "layer 0"), 1e-16)
+    assert 0 < float(weak.eigenvalues()[0]) < 1e-15
+    for attempt in (weak.inverse, weak.logdet, lambda: tikhonov(weak, 0).inverse()):
+        with pytest.raises(NotPositiveDefinite, match="lambda = 1e-16"):
+            attempt()
+
+
+def test_an_inverse_can_be_inverted(xp, rng):
+    """Its eigenvalues, 1e-8 and less here, have another rounding error."""
+    A, G = (1e5 * M for M in factors(rng))
+    damped = tikhonov(Kronecker(xp.asarray(A), xp.asarray(G)), LAMBDA)
+    back = damped.inverse().inverse()
+    assert_exact(back.to_dense(), plus(kron_by_loops(A, G), LAMBDA))
+
+
 def test_enough_damping_after_too_little(xp, rng):
     A, G = (xp.asarray(M) for M in factors(rng, N=2))
     v = rng.normal(size=15)

@@ -154,6 +154,17 @@ def test_lbanns_numbers_are_square_roots(pi, xp, rng):
     assert relative_error(plain, expected) > 0.2
 
 
+def test_pi_off_where_a_is_a_mean_over_positions(xp, rng):
+    """T (A / T + sqrt(lambda / T) I) (x) (G + sqrt(lambda / T) I), T = 7."""
+    A, G = factors(rng)
+    root = (LAMBDA / 7) ** 0.5
+    expected = 7 * kron_by_loops(plus(A / 7, root), plus(G, root))
+    matrix = move(xp, A, G)
+    assert_exact(factored_tikhonov(matrix, LAMBDA, 7**0.5).to_dense(), expected)
+    off = factored_tikhonov(matrix, LAMBDA, "off").to_dense()
+    assert relative_error(off, expected) > 0.2
+
+
 # Limits.
 
 
