@@ -191,6 +191,3 @@ def given_pairs(
     shapes = [(ai.shape[-1], gi.shape[-1]) for ai, gi in zip(a, g, strict=True)]
     positions = [ai.shape[1] for ai in a]
     return Pairs(names, shapes, positions, N, K, a[0], False, memory, make)
-
-
-pairs = propagate  # the old name, for a moment

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import autograd
 import autograd.numpy as anp
 import numpy as np
 import pytest
@@ -198,7 +199,7 @@ def test_embedding_of_sequences(xp, rng):
         return net.forward(net.unflatten(theta), x)[0]
 
     theta, words = host(net.flatten(params)), host(x)
-    J = definition._autograd().jacobian(lambda t: function(t, words))(theta)
+    J = autograd.jacobian(lambda t: function(t, words))(theta)
     F_z = host(Categorical().fisher(net.predict(params, x)))
     expected = np.einsum("ntcp,ntcd,ntdq->pq", J, F_z, J) / 5  # J (N, T, C, P)
     assert_exact(fisher_matrix(net, params, x).to_dense(), expected)
@@ -260,7 +261,7 @@ def test_mixing_examples_is_exact_through_products(rng):
     def function(t):
         return net.forward(net.unflatten(t), x)[0]
 
-    J = definition._autograd().jacobian(function)(theta)  # (N, C, P)
+    J = autograd.jacobian(function)(theta)  # (N, C, P)
     F_z = Categorical().fisher(net.predict(params, x))
     expected = np.einsum("ncp,ncd,ndq->pq", J, F_z, J) / N
     F = fisher_matrix(net, params, x)
