@@ -92,6 +92,29 @@ def test_the_defaults_are_the_papers(xp, rng):
     assert_exact(kfac.gamma_factor, 0.95**10)
 
 
+def test_random_subsets_of_the_batch(xp, rng):
+    """S_1 for the statistics, S_2 for the products; they are drawn before the labels."""
+    net, params, batches = problem("softmax", xp, rng, 4)
+    generator = np.random.default_rng(SEED)
+
+    def subsets(n):
+        sizes = round(0.3 * n), round(0.6 * n)
+        return [np.sort(generator.choice(n, m, replace=False)) for m in sizes]
+
+    expected = transcription.algorithm_2(
+        "softmax", *on_host(params, batches),
+        lambda z: net.distribution.sample(z, generator, 1)[0],
+        lam=0.5, **PAPER, subsets=subsets,
+    )  # fmt: skip
+    kfac = KFAC(
+        net, l2=0.02, lambda_=0.5, gamma_every=3, inverse_every=2, gamma_factor=0.6,
+        lambda_rule=LevenbergMarquardt(decay=0.7**0.5, period=2), tau_1=0.3, tau_2=0.6,
+    )  # fmt: skip
+    for state, trace, e in zip(*run(kfac, params, batches), expected, strict=True):
+        compare_statistics(trace, e)
+        compare_update(state, trace, e)
+
+
 LIBRARY = dict(
     average=MovingAverage("debiased", 0.95), gamma_every=0, first_step=0,
     inverse_early=0, damping_in_ratio=False, l2=0.0,

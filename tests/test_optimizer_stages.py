@@ -18,10 +18,12 @@ from kfac_ref.optimizer.stages import (
     clip_stage,
     coefficient_stage,
     damping_stage,
+    invert_stage,
     loss_stage,
     product_stage,
     proposal_stage,
     statistics_stage,
+    subset_stage,
 )
 from kfac_ref.pairs import propagate
 from kfac_ref.quadratic_model import quadratic_model
@@ -49,6 +51,21 @@ def test_loss_and_gradient(kind, xp, rng):
     ]
     slope = (ends[0] - ends[1]) / 2e-5
     assert abs(host(gradient) @ v / slope - 1) < 1e-8
+
+
+def test_subset(xp, rng):
+    """In order, without repetition; labels of several losses; at least one example."""
+    x = xp.asarray(np.arange(11.0)[:, None] + np.zeros(5))
+    y = xp.asarray(np.arange(11))
+    assert subset_stage(x, y, 1.0, rng) == (x, y)
+    few, (first, second) = subset_stage(x, [y, 2 * y], 0.4, rng)
+    chosen = host(first)
+    assert len(chosen) == 4 and (np.diff(chosen) > 0).all()
+    assert (host(few) == chosen[:, None]).all() and (host(second) == 2 * chosen).all()
+    assert len(subset_stage(x, y, 0.01, rng)[0]) == 1
+    for share in (0.0, 1.1, math.nan):
+        with pytest.raises(ValueRangeError, match=r"tau: .* in \(0, 1\], found"):
+            subset_stage(x, y, share, rng)
 
 
 def statistics(problem_, structure="kronecker", **options):
@@ -122,7 +139,7 @@ def test_a_chain_is_averaged_first_and_damped_then(rule, xp, rng):
     )
     expected = make_structure("block_tridiagonal", pairs, damping=0.04)
     found = damping_stage(chain, 0.04, rule)
-    assert isinstance(found, BlockTridiagonalInverse)
+    assert isinstance(found, BlockTridiagonalInverse) and invert_stage(found) is None
     assert_exact(found.to_dense(), expected.to_dense())
 
 
@@ -133,8 +150,9 @@ def test_damping_and_proposal(xp, rng):
     damped = damping_stage(average, 0.7, tikhonov)
     expected = host(average.to_dense()) + 0.7 * np.eye(net.size)
     assert_exact(damped.to_dense(), expected)
-    found = proposal_stage(damped, gradient)
-    assert_exact(found, -np.linalg.solve(expected, host(gradient)))
+    for inverse in (None, invert_stage(damped)):
+        found = proposal_stage(damped, gradient, inverse)
+        assert_exact(found, -np.linalg.solve(expected, host(gradient)))
 
 
 G_TF = np.array([1.0, 2, 3, 4, 2, 3, 4, 5])

@@ -129,9 +129,13 @@ def minimum(C, slope, first, second):
 
 
 def algorithm_2(
-    kind, Ws, batches, draw, *, lam, eta, T1, T2, T3, omega_1, omega_2, eps
+    kind, Ws, batches, draw, *, lam, eta, T1, T2, T3, omega_1, omega_2, eps,
+    subsets=lambda n: (slice(n), slice(n)),
 ):  # fmt: skip
-    """One dict for every step k = 1, 2, ..., in the order of the paper's listing."""
+    """One dict for every step k = 1, 2, ..., in the order of the paper's listing.
+
+    subsets(n): the indices of S_1 and S_2 in a batch of n.
+    """
     theta = vector(Ws)
     last = np.zeros_like(theta)
     gamma = np.sqrt(lam + eta)
@@ -143,7 +147,8 @@ def algorithm_2(
         grad = gradient(kind, Ws, x, y, eta)
 
         # statistics with labels of the model, section 5
-        A, G = factors(kind, Ws, x, lambda z: output_gradient(kind, z, draw(z)))
+        S1, S2 = subsets(len(x))
+        A, G = factors(kind, Ws, x[S1], lambda z: output_gradient(kind, z, draw(z)))
         e = min(1 - 1 / k, eps)
         if k == 1:
             A_bar, G_bar = A, G
@@ -154,7 +159,7 @@ def algorithm_2(
         # candidates for gamma (6.6); a new gamma cannot do without a new inverse
         search, renew = k % T2 == 0, k % T3 == 0 or k <= 3
         candidates = [gamma, omega_2 * gamma, gamma / omega_2] if search else [gamma]
-        C = fisher(kind, Ws, x) + (lam + eta) * np.eye(len(theta))
+        C = fisher(kind, Ws, x[S2]) + (lam + eta) * np.eye(len(theta))
         tried = []
         for candidate in candidates:
             if search or renew:

@@ -23,10 +23,12 @@ from kfac_ref.optimizer.stages import (
     clip_stage,
     coefficient_stage,
     damping_stage,
+    invert_stage,
     loss_stage,
     product_stage,
     proposal_stage,
     statistics_stage,
+    subset_stage,
 )
 from kfac_ref.optimizer.state import Proposal, State, Trace, Verdict
 from kfac_ref.quadratic_model import QuadraticModel, quadratic_model, reduction_ratio
@@ -68,8 +70,10 @@ class KFAC(Options):
         loss, gradient = loss_stage(self.network, state.theta, x, y, self.l2)
         self._finite("loss", loss)
         self._finite("gradient", gradient)
-        statistics, average = self._statistics(state, x, y, rng)
-        model = self._model(state, x, y, gradient)
+        S1 = subset_stage(x, y, self.tau_1, rng)
+        S2 = subset_stage(x, y, self.tau_2, rng)
+        statistics, average = self._statistics(state, *S1, rng)
+        model = self._model(state, *S2, gradient)
         carried = gradient
         if self.momentum_of == "gradient":
             carried = gradient + self.momentum * state.last
@@ -81,8 +85,8 @@ class KFAC(Options):
         if verdict.rejected:
             theta, last = state.theta, state.last
         moved = State(
-            theta, last, average, state.iterates.add(theta),
-            verdict.lambda_, proposal.gamma, proposal.damped, state.step + 1,
+            theta, last, average, state.iterates.add(theta), verdict.lambda_,
+            proposal.gamma, proposal.damped, proposal.inverse, state.step + 1,
         )  # fmt: skip
         return moved, Trace(
             loss, gradient, statistics, average.value, proposal, verdict
@@ -113,9 +117,14 @@ class KFAC(Options):
         if not (solves or self._adapts(state) or self._due(state, self.gamma_every)):
             return lambda direction: None
         product = product_stage(self.network, state.theta, x, y, self.matrix)
-        return lambda direction: quadratic_model(
-            [direction, state.last], gradient, product, self.l2
-        )
+
+        def model(direction: Array) -> QuadraticModel:
+            found = quadratic_model([direction, state.last], gradient, product, self.l2)
+            numbers = found.matrix(state.lambda_).sum() + found.slope.sum()
+            self._finite("quadratic model", float(numbers))
+            return found
+
+        return model
 
     def _propose(
         self, state: State, average: Any, gradient: Array, model: Model
@@ -125,9 +134,9 @@ class KFAC(Options):
         The best is the one after which the quadratic model is lowest. Section 6.6.
         """
 
-        def of(gamma: float, damped: SymmetricMatrix | None = None) -> Proposal:
-            damped = damped or damping_stage(average, gamma**2, self.damping_rule)
-            return self._proposal(state, gamma, damped, gradient, model)
+        def of(gamma: float) -> Proposal:
+            damped = damping_stage(average, gamma**2, self.damping_rule)
+            return self._proposal(state, gamma, damped, None, gradient, model)
 
         if self._due(state, self.gamma_every):
             gammas = gamma_candidates(state.gamma, self.gamma_factor)
@@ -136,20 +145,23 @@ class KFAC(Options):
                 key=lambda found: self._predicted(found, state.lambda_),
             )
         early = state.step < self.inverse_early
-        if state.damped and not early and not self._due(state, self.inverse_every):
-            return of(state.gamma, state.damped)
-        return of(state.gamma if self.gamma_every else self._gamma(state.lambda_))
+        due = self._due(state, self.inverse_every)
+        if state.damped is None or early or due:
+            return of(state.gamma if self.gamma_every else self._gamma(state.lambda_))
+        damped, inverse = state.damped, state.inverse or invert_stage(state.damped)
+        return self._proposal(state, state.gamma, damped, inverse, gradient, model)
 
     def _proposal(
         self,
         state: State,
         gamma: float,
         damped: SymmetricMatrix,
+        inverse: SymmetricMatrix | None,
         gradient: Array,
         model_of: Model,
     ) -> Proposal:
         """Delta, shortened by nu; and the update alpha nu Delta + mu last."""
-        direction = proposal_stage(damped, gradient)
+        direction = proposal_stage(damped, gradient, inverse)
         self._finite("proposal", direction)
         clip = clip_stage(
             direction, gradient, self.norm_constraint, self._rate, self.clip
@@ -157,7 +169,9 @@ class KFAC(Options):
         model = model_of(clip * direction)
         alpha, mu = self._coefficients(state, model)
         update = (alpha * clip) * direction + mu * state.last
-        return Proposal(gamma, damped, direction, clip, model, alpha, mu, update)
+        return Proposal(
+            gamma, damped, inverse, direction, clip, model, alpha, mu, update
+        )
 
     def _coefficients(
         self, state: State, model: QuadraticModel | None
@@ -179,18 +193,20 @@ class KFAC(Options):
         predicted = self._predicted(proposal, inside) if proposal.model else None
         if not (adapts or self.reject):
             return Verdict(predicted, None, lambda_, False)
-        after, _ = loss_stage(self.network, theta, x, y, self.l2)
-        if self.reject and not math.isfinite(after):
-            after = math.inf
-        else:
+        after = self._loss(theta, x, y)
+        if not self.reject:
             self._finite("loss after the step", after)
         ratio = None
-        if (
-            self.lambda_rule and adapts and predicted
-        ):  # at a stationary point nothing is predicted
-            ratio = reduction_ratio(loss, after, predicted)
+        if self.lambda_rule and adapts and predicted:  # none at a stationary point
+            finite = math.isfinite(after)
+            ratio = reduction_ratio(loss, after, predicted) if finite else -math.inf
             lambda_ = self.lambda_rule(lambda_, ratio, predicted)
-        return Verdict(predicted, ratio, lambda_, self.reject and after > loss)
+        return Verdict(predicted, ratio, lambda_, self.reject and not after <= loss)
+
+    def _loss(self, theta: Array, x: Array, y: Array) -> float:
+        """h(theta), without its gradient."""
+        loss = self.network.loss(self.network.unflatten(theta), x, y)
+        return float(loss) + 0.5 * self.l2 * float(theta @ theta)
 
     def _predicted(self, proposal: Proposal, damping: float) -> float:
         """M(update)"""

@@ -1,4 +1,4 @@
-"""The options of K-FAC: the defaults are those of Martens & Grosse 2015.
+"""The options of K-FAC: the defaults are those of Martens & Grosse 2015, but for tau.
 
 Each option changes the stage under whose comment it stands. Letters are the paper's.
 What happens every T steps happens in step k if T divides k; in the first one k is
@@ -33,6 +33,7 @@ class Options:
     estimate: str | Estimate = "sampled"
     samples: int = 1
     statistics_every: int = 1
+    tau_1: float = 1.0  # share of the batch that they are taken from; paper: 1/8
     average: MovingAverage = field(default_factory=MovingAverage)
     # proposal: question 3
     damping_rule: Callable[[Any, float], SymmetricMatrix] = factored_tikhonov
@@ -48,6 +49,7 @@ class Options:
     momentum: float | None = None  # mu
     momentum_of: str = "update"
     matrix: str = "fisher"  # the exact one in the model
+    tau_2: float = 1.0  # share of the batch for its products; paper: 1/4
     # lambda
     lambda_: float = 150.0
     lambda_rule: LevenbergMarquardt | None = field(  # None: lambda stays

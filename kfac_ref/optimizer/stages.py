@@ -1,8 +1,10 @@
 """The stages of one K-FAC step, each a function of plain values: Algorithm 2.
 
     loss_stage          batch -> h(theta), grad h
+    subset_stage        batch -> S_1 or S_2, a random share of it
     statistics_stage    batch -> curvature matrix (questions 1 and 2)
     damping_stage       averaged curvature, lambda -> damped matrix (question 3)
+    invert_stage        damped matrix -> its inverse, where it serves many steps
     proposal_stage      damped matrix, gradient -> Delta = -(damped)^-1 grad h
     clip_stage          proposal -> nu, how far to shorten it (norm constraint)
     product_stage       batch -> v -> C v, C the exact matrix of the quadratic model
@@ -20,10 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from kfac_ref.backend import Array, get_xp
+from kfac_ref.backend import Array, asarray, get_xp
 from kfac_ref.errors import ShapeError, Unsupported, ValueRangeError, choose
 from kfac_ref.estimates import Estimate
-from kfac_ref.matrices import BlockDiagonal, SymmetricMatrix
+from kfac_ref.matrices import BlockDiagonal, BlockTridiagonalInverse, SymmetricMatrix
 from kfac_ref.network import Network
 from kfac_ref.pairs import propagate
 from kfac_ref.products import CurvatureProduct
@@ -40,6 +42,20 @@ def loss_stage(
     loss, matrices = network.loss_and_gradient(network.unflatten(theta), x, y)
     value = float(loss) + 0.5 * l2 * float(theta @ theta)
     return value, network.flatten(matrices) + l2 * theta
+
+
+def subset_stage(
+    x: Array, y: Any, share: float, rng: np.random.Generator
+) -> tuple[Array, Any]:
+    """A random share of the batch, in its order; all of it for 1, else at least one."""
+    if not 0.0 < share <= 1.0:
+        raise ValueRangeError(f"tau: expected a share in (0, 1], found {share!r}")
+    if share == 1.0:
+        return x, y
+    count = max(1, round(share * len(x)))
+    chosen = asarray(np.sort(rng.choice(len(x), count, replace=False)), like=x)
+    several = isinstance(y, list | tuple)  # losses
+    return x[chosen], [part[chosen] for part in y] if several else y[chosen]
 
 
 def statistics_stage(
@@ -90,9 +106,16 @@ def damping_stage(
     return rule(average, damping)
 
 
-def proposal_stage(damped: SymmetricMatrix, gradient: Array) -> Array:
+def invert_stage(damped: SymmetricMatrix) -> SymmetricMatrix | None:
+    """(damped)^-1, for many steps; None for a chain, which is factorised already."""
+    return None if isinstance(damped, BlockTridiagonalInverse) else damped.inverse()
+
+
+def proposal_stage(
+    damped: SymmetricMatrix, gradient: Array, inverse: SymmetricMatrix | None = None
+) -> Array:
     """Delta = -(damped)^-1 gradient; `damped` has its damping inside."""
-    return -damped.solve(gradient)
+    return -(damped.solve(gradient) if inverse is None else inverse @ gradient)
 
 
 def clip_stage(

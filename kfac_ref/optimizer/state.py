@@ -22,6 +22,7 @@ class State:
     lambda_: float
     gamma: float
     damped: SymmetricMatrix | None = None  # with its damping inside
+    inverse: SymmetricMatrix | None = None  # of `damped`, once it has served a 2nd time
     step: int = 0  # steps done
 
 
@@ -31,6 +32,7 @@ class Proposal:
 
     gamma: float
     damped: SymmetricMatrix  # the damping, gamma^2, inside
+    inverse: SymmetricMatrix | None  # None: the damped matrix was solved with
     direction: Array  # Delta = -(damped)^-1 gradient
     clip: float  # nu of the norm constraint
     model: QuadraticModel | None  # along (nu Delta, last update); None: not needed
