@@ -93,7 +93,7 @@ def test_the_defaults_are_the_papers(xp, rng):
 
 
 def test_random_subsets_of_the_batch(xp, rng):
-    """S_1 for the statistics, S_2 for the products; they are drawn before the labels."""
+    """S_1 for the statistics, S_2 for the products, drawn before the labels."""
     net, params, batches = problem("softmax", xp, rng, 4)
     generator = np.random.default_rng(SEED)
 
