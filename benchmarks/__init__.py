@@ -1,0 +1,9 @@
+"""Speed of kfac_ref: each task beside the least that it can cost, in the same run.
+
+straight.py   the same mathematics in plain NumPy, without kfac_ref
+cases.py      the tasks: ours, the baseline, the bound on the ratio
+peers.py      the same tasks by other libraries, where they are installed
+measure.py    interleaved timing
+worker.py     one task in a process of its own
+report.py     the tables
+"""

@@ -1,0 +1,167 @@
+"""The tasks: what we do, the baseline, and the bound on the ratio of their times.
+
+Every case holds two functions without arguments, and says how to compare what they
+return: `ours` must equal `baseline` before anything is timed. `tiny=True` makes the
+same case small, for the tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from benchmarks import straight
+from kfac_ref import CurvatureProduct, Network, factored_tikhonov, fisher_matrix
+from kfac_ref.distributions import Categorical
+from kfac_ref.layers import Conv2d, Dense, Flatten, Tanh
+from kfac_ref.matrices import BlockDiagonal
+from kfac_ref.pairs import propagate
+from kfac_ref.structures import kronecker
+
+DAMPING = 1e-2
+Arrays = list[np.ndarray]
+
+
+@dataclass(frozen=True)
+class Case:
+    """`compare` turns what each of the two returns into arrays that must be equal."""
+
+    ours: Callable[[], Any]
+    baseline: Callable[[], Any]
+    bound: float
+    compare: Callable[[Any, Any], tuple[Arrays, Arrays]]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A tanh net with a softmax, its parameters, a batch, and a tangent V."""
+
+    network: Network
+    W: Arrays
+    x: np.ndarray
+    V: Arrays
+
+    @property
+    def flat(self) -> np.ndarray:
+        return self.network.flatten(self.V)
+
+
+def dense_problem(sizes: list[int], N: int) -> Problem:
+    """A fully connected net of these widths."""
+    layers = [m for pair in pairwise(sizes) for m in (Dense(*pair), Tanh())]
+    return _problem(layers[:-1], (N, sizes[0]))
+
+
+def conv_problem(size: int, channels: list[int], classes: int, N: int) -> Problem:
+    """Two 3 x 3 convolutions without padding, then a dense layer, on square images."""
+    c0, c1, c2 = channels
+    layers = [Conv2d(c0, c1, 3, padding="VALID"), Tanh()]
+    layers += [Conv2d(c1, c2, 3, padding="VALID"), Tanh()]
+    layers += [Flatten(), Dense((size - 4) ** 2 * c2, classes)]
+    return _problem(layers, (N, size, size, c0))
+
+
+def _problem(layers: list, shape: tuple) -> Problem:
+    rng = np.random.default_rng(20150601)
+    network = Network(layers, Categorical())
+    W, V = network.init(rng), network.init(rng)
+    W = [Wi + 0.05 * rng.standard_normal(Wi.shape) for Wi in W]  # biases not zero
+    return Problem(network, W, rng.standard_normal(shape), V)
+
+
+def small_net(tiny: bool) -> Problem:
+    return dense_problem([5, 4, 3], 7) if tiny else dense_problem([64, 60, 60, 10], 256)
+
+
+def large_net(tiny: bool) -> Problem:
+    sizes = [11, 7, 5, 3] if tiny else [784, 500, 300, 10]
+    return dense_problem(sizes, 13 if tiny else 512)
+
+
+def conv_net(tiny: bool) -> Problem:
+    return (
+        conv_problem(6, [2, 3, 5], 4, 3)
+        if tiny
+        else conv_problem(8, [1, 8, 16], 10, 256)
+    )
+
+
+def dense_fisher(tiny: bool = False) -> Case:
+    """Dense exact Fisher / stack all N C gradients, one S.T @ S."""
+    p = small_net(tiny)
+    ours = partial(fisher_matrix, p.network, p.W, p.x)
+    obvious = partial(straight.obvious_fisher, p.W, p.x)
+    return Case(ours, obvious, 0.4, lambda F, S: ([F.to_dense()], [S]))
+
+
+def shared_fisher(tiny: bool = False) -> Case:
+    """The same for a net with shared positions: two convolutions and a dense layer."""
+    p = conv_net(tiny)
+    ours = partial(fisher_matrix, p.network, p.W, p.x)
+    obvious = partial(straight.obvious_conv_fisher, p.W, p.x)
+    return Case(ours, obvious, 1.2, lambda F, S: ([F.to_dense()], [S]))
+
+
+def factors(tiny: bool = False) -> Case:
+    """Kronecker factors, labels in expectation / their bare matrix products."""
+    p = large_net(tiny)
+    L, N = len(p.W), len(p.x)
+    ours = partial(our_factors, p)
+    bare = straight.BareFactors(p.W, p.x)
+    return Case(ours, bare, 1.2, lambda AG, M: (AG, [m / N for m in M[-2 * L :]]))
+
+
+def our_factors(p: Problem) -> Arrays:
+    """A of every layer, then G of every layer: from the inputs to the structure."""
+    blocks = kronecker(propagate(p.network, p.W, p.x)).blocks
+    return [*[b.A for b in blocks], *[b.G for b in blocks]]
+
+
+def inverse(tiny: bool = False) -> Case:
+    """Factored Tikhonov damping, then solve, for one vector / bare Cholesky calls."""
+    p = large_net(tiny)
+    curvature = kronecker(propagate(p.network, p.W, p.x))
+    A, G = [b.A for b in curvature.blocks], [b.G for b in curvature.blocks]
+    bare = straight.BareCholesky(A, G, p.V, DAMPING)
+    ours = partial(our_inverse, curvature, p.flat)
+    return Case(ours, bare, 1.2, lambda v, M: (p.network.unflatten(v), M))
+
+
+def our_inverse(curvature: BlockDiagonal, v: np.ndarray) -> np.ndarray:
+    return factored_tikhonov(curvature, DAMPING).solve(v)
+
+
+def product(tiny: bool = False, with_forward: bool = False) -> Case:
+    """One Fisher-vector product at a point that is known / its bare matrix products."""
+    p = large_net(tiny)
+    L, N, v = len(p.W), len(p.x), p.flat
+    point = CurvatureProduct(p.network, p.W, p.x)
+    ours = partial(our_product, p, v) if with_forward else partial(point.product, v)
+    bare = straight.BareProduct(p.W, p.x, p.V, with_forward)
+    return Case(
+        ours, bare, 1.2, lambda v, M: (p.network.unflatten(v), [m / N for m in M[-L:]])
+    )
+
+
+def our_product(p: Problem, v: np.ndarray) -> np.ndarray:
+    return CurvatureProduct(p.network, p.W, p.x).product(v)
+
+
+def product_with_forward(tiny: bool = False) -> Case:
+    """The same, the forward pass included in both."""
+    return product(tiny, with_forward=True)
+
+
+CASES: dict[str, Callable[[bool], Case]] = {
+    "dense Fisher": dense_fisher,
+    "dense Fisher, shared positions": shared_fisher,
+    "Kronecker factors": factors,
+    "damped inverse": inverse,
+    "Fisher-vector product": product,
+    "Fisher-vector product, with forward": product_with_forward,
+}

@@ -1,0 +1,92 @@
+"""The same tasks by other libraries, where they are installed.
+
+A peer is a function of a task's name. It returns a function without arguments that
+does the task, and how to compare: what ours and the peer return, turned into arrays
+that must be equal. It raises Absent for what the peer does not offer.
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+
+from benchmarks.cases import Problem, large_net, small_net
+
+Arrays = list[np.ndarray]
+
+
+class Absent(Exception):
+    """Not installed, or not offered; the message says which."""
+
+
+COMPARED = [  # the tasks that peers do, too
+    "dense Fisher",
+    "Kronecker factors",
+    "damped inverse",
+    "Fisher-vector product",
+]
+PEERS = {  # name: module, function, package on PyPI
+    "curvlinops": ("torch_peers", "curvlinops", "curvlinops-for-pytorch"),
+    "BackPACK": ("torch_peers", "backpack", "backpack-for-pytorch"),
+    "nngeometry": ("more_torch_peers", "nngeometry", "nngeometry"),
+    "ASDL": ("more_torch_peers", "asdl", "asdfghjkl"),
+    "KFAC-JAX": ("jax_peer", "kfac_jax", "kfac-jax"),
+}
+
+
+def find(name: str, task: str) -> tuple:
+    """The peer's function, the comparison, and the peer's version."""
+    module, function, package = PEERS[name]
+    try:
+        found = f"{package} {version(package)}"
+        framework = "jax" if module == "jax_peer" else "torch"
+        found += f", {framework} {version(framework)}"
+        peer = getattr(importlib.import_module(f"benchmarks.{module}"), function)
+    except (ImportError, PackageNotFoundError) as error:
+        raise Absent(f"not installed ({error})") from error
+    return *peer(task, problem(task)), found
+
+
+def problem(task: str) -> Problem:
+    """The net and the batch of a task."""
+    return small_net(False) if task == "dense Fisher" else large_net(False)
+
+
+def torch_order(p: Problem) -> np.ndarray:
+    """Where our parameters are in [vec W, b] layer by layer, W (d_out, d_in)."""
+    order, start = [], 0
+    for W in p.W:
+        d, o = len(W) - 1, W.shape[1]
+        places = np.arange(start, start + W.size)
+        order += [places[: d * o].reshape(o, d).T.ravel(), places[d * o :]]
+        start += W.size
+    return np.concatenate(order)
+
+
+def same_matrix(order: np.ndarray):
+    """Compare a dense matrix in the peer's order of parameters with ours."""
+    return lambda F, theirs: (
+        [F.to_dense()],
+        [np.asarray(theirs)[np.ix_(order, order)]],
+    )
+
+
+def same_vector(order: np.ndarray):
+    """Compare a flat vector in the peer's order of parameters with ours."""
+    return lambda v, theirs: ([v], [np.asarray(theirs)[order]])
+
+
+def same_products(ours: Arrays, theirs: list[tuple]) -> tuple[Arrays, Arrays]:
+    """Compare A (x) G, by way of its partial traces: only their product is defined.
+
+    Theirs are (A, G) of each layer; where A has no bias, ours is cut, too.
+    """
+    L = len(theirs)
+    found, expected = [], []
+    for A, G, (A2, G2) in zip(ours[:L], ours[L:], theirs, strict=True):
+        d = len(A2)
+        found += [A[:d, :d] * np.trace(G), G * np.trace(A[:d, :d])]
+        expected += [np.asarray(A2) * np.trace(G2), np.asarray(G2) * np.trace(A2)]
+    return found, expected

@@ -1,0 +1,60 @@
+"""One task in a process of its own: checked, measured, printed as one line of JSON.
+
+usage: python -m benchmarks.worker TASK AGAINST ROUNDS    (AGAINST: baseline, or a peer)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+import numpy as np
+
+from benchmarks.cases import CASES
+from benchmarks.measure import interleaved, relative_error
+
+LARGEST_ERROR = {"baseline": 1e-12}  # peers are given a little more
+
+
+def settle() -> None:
+    """Bring the memory allocator into the state of a program that has been running.
+
+    glibc returns freed memory to the system, and page faults on its return are up to a
+    quarter of the time of our shortest tasks; it stops doing so, below 60 MB, once an
+    array of nearly 32 MB has been freed.
+    """
+    np.ones(31 * 2**17)
+
+
+def measure(task: str, against: str, rounds: int) -> dict[str, Any]:
+    """The two times, in milliseconds, and how far the two results are apart."""
+    row = {"task": task, "against": against, "threads": threads()}
+    case = CASES[task](False)
+    other, compare = case.baseline, case.compare
+    if against == "baseline":
+        row["bound"] = case.bound
+    else:
+        from benchmarks.peers import Absent, find
+
+        try:
+            other, compare, row["version"] = find(against, task)
+        except Absent as reason:
+            return row | {"skipped": str(reason)}
+    error = relative_error(*compare(case.ours(), other()))
+    if not error <= LARGEST_ERROR.get(against, 1e-10):
+        return row | {"skipped": f"another result: relative error {error:.1e}"}
+    settle()
+    ours, others = interleaved([case.ours, other], rounds)
+    times = {"ours": [ours.wall, ours.cpu], "other": [others.wall, others.cpu]}
+    return row | times | {"error": error}
+
+
+def threads() -> int:
+    """How many threads the BLAS libraries were told to use."""
+    return int(os.environ["OPENBLAS_NUM_THREADS"])
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(sys.argv[1], sys.argv[2], int(sys.argv[3]))))
