@@ -240,18 +240,27 @@ def test_kfac_jax_all_adaptive(kind, xp, rng):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_kfac_jax_fixed_rate_momentum_and_norm_constraint(kind, xp, rng):
-    net, params, batches = problem(kind, xp, rng, 3)
-    options = dict(damping=0.2, l2=0.03, ema=0.95, inverse_period=2)
+    """Its damping adapts, too; with a fixed rate it trusts the approximation there."""
+    net, params, batches = problem(kind, xp, rng, 4)
     expected = transcription.kfac_jax(
-        kind, *on_host(params, batches), sign_drawer(), **options, interval=0,
-        decay=0.9, lr=0.3, momentum=0.8, norm_constraint=0.01,
-    )  # fmt: skip
-    kfac = KFAC(
-        net, **{**LIBRARY, "l2": 0.03}, lambda_=0.2, lambda_rule=None, inverse_every=2,
-        estimate="ggn_curvature_prop", learning_rate=0.3, momentum=0.8,
+        kind, *on_host(params, batches), sign_drawer(), damping=0.2, l2=0.03, ema=0.95,
+        inverse_period=2, interval=2, decay=0.9, lr=0.3, momentum=0.8,
         norm_constraint=0.01,
     )  # fmt: skip
+    kfac = KFAC(
+        net, **{**LIBRARY, "l2": 0.03}, lambda_=0.2, inverse_every=2,
+        estimate="ggn_curvature_prop", learning_rate=0.3, momentum=0.8,
+        norm_constraint=0.01, matrix="approximation",
+        lambda_rule=LevenbergMarquardt(decay=0.9, period=2, minimum=1e-8, nan="grow"),
+    )  # fmt: skip
     states, traces = run(kfac, params, batches)
-    for state, (theta, *_) in zip(states, expected, strict=True):
+    for state, trace, (theta, _, _, change, rho, damping) in zip(
+        states, traces, expected, strict=True
+    ):
         assert_exact(state.theta, theta, CLOSE)
-    assert all(trace.proposal.clip < 0.9 for trace in traces)
+        assert_exact(state.lambda_, damping, CLOSE)
+        assert trace.proposal.clip < 0.9
+        assert (trace.verdict.ratio is None) == (rho is None)
+        if rho is not None:
+            assert_exact(trace.verdict.predicted, change, CLOSE)
+            assert_exact(trace.verdict.ratio, rho, CLOSE)

@@ -11,11 +11,21 @@ import pytest
 import transcription
 from helpers import assert_exact, host, relative_error
 from kfac_ref.backend import get_xp
-from kfac_ref.damping import same_on_each_factor, tikhonov
+from kfac_ref.damping import (
+    block_by_block,
+    factored_tikhonov,
+    same_on_each_factor,
+    tikhonov,
+)
+from kfac_ref.distributions import Categorical
 from kfac_ref.errors import UnknownName, Unsupported, ValueRangeError
+from kfac_ref.fisher import fisher_matrix
+from kfac_ref.layers import Conv2d, Dense, Flatten, Tanh
 from kfac_ref.levenberg_marquardt import LevenbergMarquardt
 from kfac_ref.matrices import BlockDiagonal, Diagonal
+from kfac_ref.network import Network
 from kfac_ref.optimizer import KFAC, Diverged, MovingAverage
+from networks import classes, parameters
 from optimizer_cases import problem, run
 
 RULE = LevenbergMarquardt(decay=0.7, period=2)
@@ -97,6 +107,7 @@ TABLE = [  # options on, what is changed, step and stage of the first difference
     (BASE, dict(momentum=0.7), 0, "coefficients"),
     (BASE, dict(learning_rate=0.4, momentum=0.7), 0, "coefficients"),
     (BASE, dict(matrix="empirical"), 0, "coefficients"),
+    (BASE, dict(matrix="approximation"), 0, "coefficients"),
     (dict(BASE, estimate="expectation"), dict(tau_2=0.5), 0, "coefficients"),
     (FIXED, dict(learning_rate=0.3), 0, "coefficients"),
     (FIXED, dict(momentum_of="gradient"), 0, "coefficients"),
@@ -339,6 +350,72 @@ def test_errors(xp, rng):
         ValueRangeError, match="norm_constraint: expected a fixed learn"
     ):
         KFAC(net, norm_constraint=0.1, momentum=0.9)
+    with pytest.raises(ValueRangeError, match=r"gamma_every: .* sqrt\(lambda_ \+ l2\)"):
+        KFAC(net, lambda_=0.0, l2=0.0)
+    with pytest.raises(Unsupported, match="'approximation': block_tridiagonal cannot"):
+        KFAC(net, structure="block_tridiagonal", matrix="approximation")
+
+
+@pytest.mark.parametrize(
+    ("option", "values", "expected"),
+    [
+        ("inverse_every", (-1, 2.0, None), "a whole number >= 0"),
+        ("gamma_every", (-1, 2.5), "a whole number >= 0"),
+        ("statistics_every", (-1, "2"), "a whole number >= 0"),
+        ("inverse_early", (-1, 0.5), "a whole number >= 0"),
+        ("lambda_", (-1e-9, math.nan, math.inf), "a finite number >= 0"),
+        ("l2", (-1e-9, math.nan), "a finite number >= 0"),
+        ("weight_decay", (-0.1, math.nan), "a finite number >= 0"),
+        ("learning_rate", (-0.1, math.inf), "None or a finite number >= 0"),
+        ("momentum", (-0.1, math.nan), "None or a finite number >= 0"),
+        ("norm_constraint", (-0.1, math.nan), "None or a finite number >= 0"),
+        ("tau_1", (0.0, 1.1, math.nan), r"a share in \(0, 1\]"),
+        ("tau_2", (0.0, 1.1, math.nan), r"a share in \(0, 1\]"),
+    ],
+)
+def test_numbers_that_are_no_options(option, values, expected, xp, rng):
+    net, *_ = problem("softmax", xp, rng, 1)
+    for value in values:
+        with pytest.raises(
+            ValueRangeError, match=f"{option}: expected {expected}, fou"
+        ):
+            KFAC(net, **{option: value})
+
+
+@pytest.mark.parametrize("option", ["clip", "matrix", "momentum_of"])
+def test_names_that_are_no_options(option, xp, rng):
+    net, *_ = problem("softmax", xp, rng, 1)
+    with pytest.raises(UnknownName, match=f"unknown {option} 'fischer'"):
+        KFAC(net, **{option: "fischer"})
+
+
+def test_a_convolution_with_a_diagonal_block_and_kronecker_blocks(xp, rng):
+    """One rule for each block; the first is the exact diagonal, the second KFC's."""
+    layers = [
+        Conv2d(2, 3, (2, 3), padding="VALID"),
+        Tanh(),
+        Flatten(),
+        Dense(2 * 3 * 3, 4),
+    ]
+    net = Network(layers, Categorical())
+    params = parameters(net, rng, xp)
+    x = xp.asarray(rng.normal(size=(7, 3, 5, 2)))
+    y = classes(rng, xp, 7, 4)
+    rules = [tikhonov, factored_tikhonov]
+    kfac = KFAC(
+        net, **BASE, structure=["diagonal", "kronecker"], estimate="expectation",
+        damping_rule=lambda matrix, damping: block_by_block(matrix, damping, rules),
+    )  # fmt: skip
+    (state,), (trace,) = run(kfac, params, [(x, y)])
+    F = np.diag(host(fisher_matrix(net, params, x, block=0).to_dense()))
+    gradient, p = net.unflatten(trace.gradient), trace.proposal
+    first, second = (host(D) for D in net.unflatten(p.direction))
+    shape = first.shape
+    assert_exact(first, -host(gradient[0]) / (F + p.gamma**2).reshape(shape))
+    block = p.damped.blocks[1]
+    inverse_A, inverse_G = (np.linalg.inv(host(M)) for M in (block.A, block.G))
+    assert_exact(second, -inverse_A @ host(gradient[1]) @ inverse_G)
+    assert trace.verdict.predicted < 0 and state.step == 1
 
 
 # Divergence.

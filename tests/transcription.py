@@ -339,6 +339,14 @@ def kfac_jax(
         delta = V @ w
         theta, velocity = theta + delta, delta
         change, rho = 0.5 * w @ A_q @ w + w @ b, None
+        if lr is not None:  # then the approximation takes the place of the GGN
+            moved = [
+                A @ D @ G
+                for A, D, G in zip(
+                    average[1], matrices_like(Ws, delta), average[2], strict=True
+                )
+            ]
+            change = 0.5 * delta @ (vector(moved) + l2 * delta) + delta @ grad
         if interval and (step + 1) % interval == 0:
             rho = (objective(kind, matrices_like(Ws, theta), x, y, l2) - loss) / change
             if rho > 0.75:

@@ -73,7 +73,7 @@ class KFAC(Options):
         S1 = subset_stage(x, y, self.tau_1, rng)
         S2 = subset_stage(x, y, self.tau_2, rng)
         statistics, average = self._statistics(state, *S1, rng)
-        model = self._model(state, *S2, gradient)
+        model = self._model(state, *S2, gradient, average.value)
         carried = gradient
         if self.momentum_of == "gradient":
             carried = gradient + self.momentum * state.last
@@ -111,12 +111,18 @@ class KFAC(Options):
             self.structure, self.estimate, self.samples,
         )  # fmt: skip
 
-    def _model(self, state: State, x: Array, y: Array, gradient: Array) -> Model:
+    def _model(
+        self, state: State, x: Array, y: Array, gradient: Array, average: Any
+    ) -> Model:
         """Direction -> quadratic model; -> None in a step that looks at none."""
         solves = self.learning_rate is None or self.momentum is None
         if not (solves or self._adapts(state) or self._due(state, self.gamma_every)):
             return lambda direction: None
-        product = product_stage(self.network, state.theta, x, y, self.matrix)
+        product = (
+            average.__matmul__
+            if self.matrix == "approximation"
+            else product_stage(self.network, state.theta, x, y, self.matrix)
+        )
 
         def model(direction: Array) -> QuadraticModel:
             found = quadratic_model([direction, state.last], gradient, product, self.l2)

@@ -8,17 +8,21 @@ its own period, counted in steps done.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from kfac_ref.damping import factored_tikhonov
-from kfac_ref.errors import ValueRangeError, choose
+from kfac_ref.errors import Unsupported, ValueRangeError, choose
 from kfac_ref.estimates import Estimate
 from kfac_ref.levenberg_marquardt import OMEGA_2, LevenbergMarquardt
 from kfac_ref.matrices import SymmetricMatrix
 from kfac_ref.network import Network
 from kfac_ref.optimizer.averages import MovingAverage
+from kfac_ref.optimizer.stages import CLIPS
+from kfac_ref.products import MATRICES
+from kfac_ref.schedules import require
 
 MOMENTA = ("update", "gradient")
 
@@ -48,8 +52,8 @@ class Options:
     learning_rate: float | None = None  # alpha
     momentum: float | None = None  # mu
     momentum_of: str = "update"
-    matrix: str = "fisher"  # the exact one in the model
-    tau_2: float = 1.0  # share of the batch for its products; paper: 1/4
+    matrix: str = "fisher"  # of the model: exact, or "approximation", the average
+    tau_2: float = 1.0  # share of the batch for exact products; paper: 1/4
     # lambda
     lambda_: float = 150.0
     lambda_rule: LevenbergMarquardt | None = field(  # None: lambda stays
@@ -65,6 +69,23 @@ class Options:
 
     def __post_init__(self) -> None:
         choose("momentum_of", self.momentum_of, MOMENTA)
+        choose("clip", self.clip, CLIPS)
+        choose("matrix", self.matrix, (*MATRICES, "approximation"))
+        for name, value in vars(self).items():
+            if name.endswith("_every") or name == "inverse_early":
+                whole = isinstance(value, int) and value >= 0
+                require(whole, name, "a whole number >= 0", value)
+            if name in ("lambda_", "l2", "weight_decay"):
+                require(0 <= value < math.inf, name, "a finite number >= 0", value)
+            if name in ("learning_rate", "momentum", "norm_constraint"):
+                fits = value is None or 0 <= value < math.inf
+                require(fits, name, "None or a finite number >= 0", value)
+            if name in ("tau_1", "tau_2"):
+                require(0 < value <= 1, name, "a share in (0, 1]", value)
+        self._check_together()
+
+    def _check_together(self) -> None:
+        """Options that need or exclude one another."""
         fixed = self.learning_rate is not None and self.momentum is not None
         if self.momentum_of == "gradient" and not fixed:
             raise ValueRangeError(
@@ -75,4 +96,14 @@ class Options:
             raise ValueRangeError(
                 "norm_constraint: expected a fixed learning_rate with it; the "
                 "quadratic model chooses the length of the step by itself"
+            )
+        if self.gamma_every and self.lambda_ + self.l2 == 0:
+            raise ValueRangeError(
+                "gamma_every: the search for gamma starts at sqrt(lambda_ + l2), which "
+                "is 0; expected gamma_every=0 with it"
+            )
+        if (self.structure, self.matrix) == ("block_tridiagonal", "approximation"):
+            raise Unsupported(
+                "matrix 'approximation': block_tridiagonal cannot be multiplied before "
+                "it is damped; use 'fisher'"
             )
