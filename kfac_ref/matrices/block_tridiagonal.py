@@ -44,6 +44,8 @@ class BlockTridiagonalInverse(SymmetricMatrix):
     NotPositiveDefinite where the damping of the factors is too small.
     """
 
+    damping_inside = True
+
     def __init__(
         self,
         A: Sequence[Array],
@@ -59,7 +61,7 @@ class BlockTridiagonalInverse(SymmetricMatrix):
                 f"factors A_next, G_next; found {len(A)}, {len(G)}, {len(names)}, "
                 f"{len(A_next)}, {len(G_next)}"
             )
-        self.A, self.G = list(A), list(G)
+        self.names, self.A, self.G = names, list(A), list(G)
         self.A_next, self.G_next = list(A_next), list(G_next)
         _check_factors("A", self.A, self.A_next, names)
         _check_factors("G", self.G, self.G_next, names)

@@ -1,8 +1,21 @@
 """The optimizer: Algorithm 2 of Martens & Grosse 2015, stage by stage."""
 
+from kfac_ref.optimizer.archive import CheckpointError
 from kfac_ref.optimizer.averages import MovingAverage
+from kfac_ref.optimizer.checkpoint import load_state, save_state
 from kfac_ref.optimizer.kfac import KFAC
 from kfac_ref.optimizer.stages import Diverged
 from kfac_ref.optimizer.state import Proposal, State, Trace, Verdict
 
-__all__ = ["KFAC", "Diverged", "MovingAverage", "Proposal", "State", "Trace", "Verdict"]
+__all__ = [
+    "KFAC",
+    "CheckpointError",
+    "Diverged",
+    "MovingAverage",
+    "Proposal",
+    "State",
+    "Trace",
+    "Verdict",
+    "load_state",
+    "save_state",
+]
