@@ -76,36 +76,33 @@ def _weight(variant: str, k: int, total: float, decay: float) -> float:
     return 1.0 - decay
 
 
+PARTS: dict[type, tuple[str, ...]] = {  # the arrays that a kind is made of
+    Kronecker: ("A", "G"),
+    Diagonal: ("values",),
+    Dense: ("matrix",),
+    ChainFactors: ("A", "G", "A_next", "G_next"),
+}
+
+
 def mix(old: Any, new: Any, w: float, keep: float | None = None) -> Any:
     """(1 - w) old + w new, array by array: for K-FAC the factors A and G."""
-    kept = 1.0 - w if keep is None else keep
+    if isinstance(new, list):
+        return [mix(a, b, w, keep) for a, b in zip(old, new, strict=True)]
     if type(old) is not type(new) or old.size != new.size:
         raise ShapeError(f"moving average: {old!r} and {new!r} are of different kinds")
-
-    def mixed(name: str) -> Any:
-        a, b = getattr(old, name), getattr(new, name)
-        if isinstance(a, list):
-            return [kept * x + w * y for x, y in zip(a, b, strict=True)]
-        return kept * a + w * b
-
-    if isinstance(old, BlockDiagonal):
-        blocks = zip(old.blocks, new.blocks, strict=True)
-        return BlockDiagonal([mix(a, b, w, keep) for a, b in blocks], new.name)
-    if isinstance(old, Kronecker):
-        return Kronecker(mixed("A"), mixed("G"), new.name)
-    if isinstance(old, Diagonal):
-        return Diagonal(mixed("values"), new.name)
-    if isinstance(old, Dense):
-        return Dense(mixed("matrix"), new.name)
-    if isinstance(old, ChainFactors):
-        bands = {name: mixed(name) for name in ("A", "G", "A_next", "G_next")}
-        return ChainFactors(**bands, names=new.names)
-    if not hasattr(old, "solve"):  # an array: the parameters
-        return kept * old + w * new
-    raise Unsupported(
-        f"moving average of {old!r}: its basis turns from step to step, so its numbers "
-        "have no mean; use the average 'latest', or the structure 'kronecker'"
-    )
+    if isinstance(new, BlockDiagonal):
+        return BlockDiagonal(mix(old.blocks, new.blocks, w, keep), new.name)
+    if type(new) in PARTS:
+        parts = [
+            mix(getattr(old, p), getattr(new, p), w, keep) for p in PARTS[type(new)]
+        ]
+        return type(new)(*parts, getattr(new, "names", None) or new.name)
+    if hasattr(new, "solve"):
+        raise Unsupported(
+            f"moving average of {old!r}: its basis turns from step to step, so its "
+            "numbers have no mean; use the average 'latest', or another structure"
+        )
+    return (1.0 - w if keep is None else keep) * old + w * new  # arrays
 
 
 def _identity(like: Any) -> Any:

@@ -42,7 +42,7 @@ class KFAC(Options):
     def init(self, params: list[Array]) -> State:
         """The state before the first step."""
         theta = self.network.flatten(params)
-        zero, gamma = get_xp(theta).zeros_like(theta), self._gamma(self.lambda_)
+        zero, gamma = get_xp(theta).zeros_like(theta), self.gamma_of(self.lambda_)
         return State(theta, zero, self.average, self.iterates, self.lambda_, gamma)
 
     def burn_in(
@@ -64,19 +64,13 @@ class KFAC(Options):
     ) -> tuple[State, Trace]:
         """One step on the batch (x, y); the given state stays as it is.
 
-        Raises Diverged, naming stage and layer, where a number is no longer finite, and
-        the errors of the stages.
+        Raises Diverged, naming stage and layer, where a number is not finite.
         """
-        loss, gradient = loss_stage(self.network, state.theta, x, y, self.l2)
-        self._finite("loss", loss)
-        self._finite("gradient", gradient)
-        S1 = subset_stage(x, y, self.tau_1, rng)
-        S2 = subset_stage(x, y, self.tau_2, rng)
+        loss, gradient = self._loss_and_gradient(state, x, y)
+        S1, S2 = (subset_stage(x, y, tau, rng) for tau in (self.tau_1, self.tau_2))
         statistics, average = self._statistics(state, *S1, rng)
         model = self._model(state, *S2, gradient, average.value)
-        carried = gradient
-        if self.momentum_of == "gradient":
-            carried = gradient + self.momentum * state.last
+        carried = self._carried(state, gradient)
         proposal = self._propose(state, average.value, carried, model)
         theta = self._decayed(state.theta) + proposal.update
         self._finite("update", theta)
@@ -94,11 +88,25 @@ class KFAC(Options):
 
     # The stages, with the options of this optimizer.
 
+    def _loss_and_gradient(
+        self, state: State, x: Array, y: Array
+    ) -> tuple[float, Array]:
+        loss, gradient = loss_stage(self.network, state.theta, x, y, self.l2)
+        self._finite("loss", loss)
+        self._finite("gradient", gradient)
+        return loss, gradient
+
+    def _carried(self, state: State, gradient: Array) -> Array:
+        """What is preconditioned: the gradient, or the sum of those so far."""
+        if self.momentum_of == "update":
+            return gradient
+        return gradient + self.momentum * state.last
+
     def _statistics(
         self, state: State, x: Array, y: Array, rng: np.random.Generator
     ) -> tuple[Any, MovingAverage]:
         """The curvature of this batch, if it is due, and the moving average."""
-        if state.average.count and not self._due(state, self.statistics_every):
+        if state.average.count and not self.due(state.step, self.statistics_every):
             return None, state.average
         newest = self._curvature(state, x, y, rng)
         return newest, state.average.add(newest)
@@ -116,7 +124,9 @@ class KFAC(Options):
     ) -> Model:
         """Direction -> quadratic model; -> None in a step that looks at none."""
         solves = self.learning_rate is None or self.momentum is None
-        if not (solves or self._adapts(state) or self._due(state, self.gamma_every)):
+        if not (
+            solves or self.adapts(state.step) or self.due(state.step, self.gamma_every)
+        ):
             return lambda direction: None
         product = (
             average.__matmul__
@@ -144,16 +154,16 @@ class KFAC(Options):
             damped = damping_stage(average, gamma**2, self.damping_rule)
             return self._proposal(state, gamma, damped, None, gradient, model)
 
-        if self._due(state, self.gamma_every):
+        if self.due(state.step, self.gamma_every):
             gammas = gamma_candidates(state.gamma, self.gamma_factor)
             return min(
                 (of(gamma) for gamma in gammas),
                 key=lambda found: self._predicted(found, state.lambda_),
             )
         early = state.step < self.inverse_early
-        due = self._due(state, self.inverse_every)
+        due = self.due(state.step, self.inverse_every)
         if state.damped is None or early or due:
-            return of(state.gamma if self.gamma_every else self._gamma(state.lambda_))
+            return of(state.gamma if self.gamma_every else self.gamma_of(state.lambda_))
         damped, inverse = state.damped, state.inverse or invert_stage(state.damped)
         return self._proposal(state, state.gamma, damped, inverse, gradient, model)
 
@@ -170,7 +180,7 @@ class KFAC(Options):
         direction = proposal_stage(damped, gradient, inverse)
         self._finite("proposal", direction)
         clip = clip_stage(
-            direction, gradient, self.norm_constraint, self._rate, self.clip
+            direction, gradient, self.norm_constraint, self.rate, self.clip
         )
         model = model_of(clip * direction)
         alpha, mu = self._coefficients(state, model)
@@ -194,7 +204,7 @@ class KFAC(Options):
         loss: float,
     ) -> Verdict:  # fmt: skip
         """Look at the loss after the step: rho, the new lambda, perhaps back again."""
-        adapts, lambda_ = self._adapts(state), state.lambda_
+        adapts, lambda_ = self.adapts(state.step), state.lambda_
         inside = lambda_ if self.damping_in_ratio else 0.0
         predicted = self._predicted(proposal, inside) if proposal.model else None
         if not (adapts or self.reject):
@@ -220,22 +230,7 @@ class KFAC(Options):
         return proposal.model.value((proposal.alpha, proposal.mu), damping)
 
     def _decayed(self, theta: Array) -> Array:
-        return (1.0 - self._rate * self.weight_decay) * theta
-
-    @property
-    def _rate(self) -> float:
-        return 1.0 if self.learning_rate is None else self.learning_rate
-
-    def _gamma(self, lambda_: float) -> float:
-        return math.sqrt(lambda_ + self.l2)
-
-    def _due(self, state: State, every: int) -> bool:
-        """Does `every` divide k?"""
-        return every > 0 and (state.step + self.first_step) % every == 0
-
-    def _adapts(self, state: State) -> bool:
-        """Is lambda up for a change after this step?"""
-        return self.lambda_rule is not None and self.lambda_rule.due(state.step)
+        return (1.0 - self.rate * self.weight_decay) * theta
 
     def _finite(self, stage: str, value: Array | float) -> None:
         check_finite_stage(stage, value, self.network)

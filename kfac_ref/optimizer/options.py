@@ -107,3 +107,20 @@ class Options:
                 "matrix 'approximation': block_tridiagonal cannot be multiplied before "
                 "it is damped; use 'fisher'"
             )
+
+    @property
+    def rate(self) -> float:
+        """What a fixed norm or decay is counted in; 1 where the model chooses alpha."""
+        return 1.0 if self.learning_rate is None else self.learning_rate
+
+    def gamma_of(self, lambda_: float) -> float:
+        """gamma = sqrt(lambda + eta), where no search has changed it. Section 6.6."""
+        return math.sqrt(lambda_ + self.l2)
+
+    def due(self, step: int, every: int) -> bool:
+        """Does `every` divide k, the number of the step after `step` others?"""
+        return every > 0 and (step + self.first_step) % every == 0
+
+    def adapts(self, step: int) -> bool:
+        """Is lambda up for a change after this step?"""
+        return self.lambda_rule is not None and self.lambda_rule.due(step)

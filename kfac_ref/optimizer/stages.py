@@ -78,13 +78,18 @@ def statistics_stage(
     if isinstance(structure, str):
         chain = structure == "block_tridiagonal"  # damped later, for it is averaged
         return chain_factors(pairs) if chain else make_structure(structure, pairs)
+    check_one_each(structure, network)
+    each = [make_structure(_own(n), pairs.select([i])) for i, n in enumerate(structure)]
+    return BlockDiagonal([b for M in each for b in getattr(M, "blocks", [M])])
+
+
+def check_one_each(structure: Sequence[str], network: Network) -> None:
+    """ShapeError unless there is one structure for each layer with parameters."""
     if len(structure) != len(network.names):
         raise ShapeError(
             f"structure: expected one name, or {len(network.names)}, one for each of "
             f"{', '.join(network.names)}; found {len(structure)}"
         )
-    each = [make_structure(_own(n), pairs.select([i])) for i, n in enumerate(structure)]
-    return BlockDiagonal([b for M in each for b in getattr(M, "blocks", [M])])
 
 
 def _own(structure: str) -> str:
@@ -131,8 +136,6 @@ def clip_stage(
                      & Martens 2017, section 5; TensorFlow K-FAC, KFAC-JAX
     fisher_no_rate   the same without rate^2: KFAC-JAX's optax interface
     euclidean        rate^2 ||Delta||^2: LBANN (there for each tensor)
-
-    The first is no mistake for Delta^T F^-1 Delta: Delta = -(damped F)^-1 grad.
     """
     if constraint is None:
         return 1.0
