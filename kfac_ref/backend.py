@@ -51,6 +51,11 @@ def _namespace(array: Array) -> tuple[str, Any]:
     tracer = sys.modules.get("autograd.tracer")
     if tracer is not None and isinstance(array, tracer.Box):
         return "autograd.numpy", sys.modules["autograd.numpy"]
+    if isinstance(array, np.matrix | np.ma.MaskedArray):
+        raise BackendError(
+            f"expected a plain array, found {type(array).__name__}, which computes by "
+            "other rules; use numpy.asarray, or fill in what is masked"
+        )
     if isinstance(array, np.ndarray | np.generic):
         return "numpy", np
     if hasattr(array, "__array_namespace__"):

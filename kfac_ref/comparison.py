@@ -25,7 +25,13 @@ from kfac_ref.distances import (
     relative_spectral_error,
     spectral_norm,
 )
-from kfac_ref.errors import ShapeError, check_finite, check_shape
+from kfac_ref.errors import (
+    KfacTypeError,
+    ShapeError,
+    ValueRangeError,
+    check_finite,
+    check_shape,
+)
 from kfac_ref.matrices import SymmetricMatrix
 
 __all__ = [
@@ -73,10 +79,17 @@ def compare(
 
     gradient: one matrix (d_in + 1, d_out) for each layer, which also says where layers
     begin; names: of the layers; progress: wraps the list that the outer loop walks, as
-    tqdm does. Raises ShapeError, ValueRangeError, and NotPositiveDefinite where damping
-    is too small for the exact matrix or an approximation.
+    tqdm does. A matrix that is damped already (by a rule of damping.py, or a
+    block_tridiagonal) goes in as `DampedInside(matrix, damping)`. Raises ShapeError,
+    ValueRangeError, and NotPositiveDefinite where damping is too small for the exact
+    matrix or an approximation.
     """
     layers = names or [f"layer {i}" for i in range(len(gradient))]
+    if not isinstance(approximations, Mapping):
+        raise KfacTypeError(
+            "approximations: expected a dict of names and matrices, found "
+            f"{type(approximations).__name__}"
+        )
     built = {
         name: given if isinstance(given, Built) else Built(given)
         for name, given in approximations.items()
@@ -167,6 +180,17 @@ def _check_sizes(
     if not approximations:
         raise ShapeError("approximations: expected at least one, found none")
     for name, built in approximations.items():
+        if not isinstance(built.matrix, SymmetricMatrix):
+            raise KfacTypeError(
+                f"approximation {name!r}: expected a matrix, for instance of "
+                f"curvature(...), found {type(built.matrix).__name__}"
+            )
+        if built.matrix.damping_inside:
+            raise ValueRangeError(
+                f"approximation {name!r} is damped already, and compare would damp it "
+                "again: give the matrix without damping, or "
+                "kfac_ref.comparison.DampedInside(matrix, damping)"
+            )
         if built.matrix.size != exact.size:
             raise ShapeError(
                 f"approximation {name!r}: expected a matrix of the size of the exact "

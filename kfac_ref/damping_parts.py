@@ -25,13 +25,17 @@ def on_blocks(matrix: Any, rule: Callable[..., Any], what: str) -> Any:
     """rule(matrix), or of each block of a BlockDiagonal."""
     if isinstance(matrix, BlockDiagonal):
         damped = [on_blocks(block, rule, what) for block in matrix.blocks]
-        return BlockDiagonal(damped, matrix.name)
+        whole = BlockDiagonal(damped, matrix.name)
+        whole.damping_inside = True
+        return whole
     if not isinstance(matrix, SymmetricMatrix):
         raise Unsupported(
             f"{what}: expected a matrix of kfac_ref.matrices, found "
             f"{type(matrix).__name__}; make one, for instance Dense or BlockDiagonal"
         )
-    return rule(matrix)
+    damped = rule(matrix)
+    damped.damping_inside = True
+    return damped
 
 
 def kronecker(block: SymmetricMatrix, what: str) -> Kronecker:

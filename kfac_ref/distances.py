@@ -27,7 +27,8 @@ def relative_frobenius_error(
 ) -> float:
     """||M - F||_F / ||F||_F."""
     difference = _difference(approximation, exact)
-    return float(get_xp(difference).linalg.norm(difference)) / exact.frobenius_norm()
+    norm = float(get_xp(difference).linalg.norm(difference))
+    return norm / _not_zero(exact, exact.frobenius_norm())
 
 
 def relative_spectral_error(
@@ -35,7 +36,17 @@ def relative_spectral_error(
 ) -> float:
     """||M - F||_2 / ||F||_2, both by Lanczos iterations."""
     difference = _difference(approximation, exact)
-    return spectral_norm(difference) / spectral_norm(exact.to_dense())
+    norm = _not_zero(exact, spectral_norm(exact.to_dense()))
+    return spectral_norm(difference) / norm
+
+
+def _not_zero(exact: SymmetricMatrix, norm: float) -> float:
+    if norm == 0.0:
+        raise ValueRangeError(
+            f"{exact.label}: the exact matrix is zero, so an error relative to it has "
+            "no value; do any errors arrive at this layer?"
+        )
+    return norm
 
 
 def inverse_error(

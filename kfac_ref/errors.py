@@ -7,9 +7,12 @@ that fits, so `except ValueError` works as usual.
 from __future__ import annotations
 
 import difflib
+import operator
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
+
+import numpy as np
 
 
 class KfacError(Exception):
@@ -26,6 +29,10 @@ class ValueRangeError(KfacError, ValueError):
 
 class UnknownName(KfacError, ValueError):
     """A name that is not on the list; the message suggests the closest one."""
+
+
+class KfacTypeError(KfacError, TypeError):
+    """An argument is of another kind than what is needed, such as a class."""
 
 
 class BackendError(KfacError, TypeError):
@@ -123,5 +130,35 @@ def located(where: str) -> Iterator[None]:
     """Put `where` (a layer, an argument) before the message of an error inside."""
     try:
         yield
-    except (ShapeError, ValueRangeError) as error:
+    except (ShapeError, ValueRangeError, BackendError) as error:
         raise type(error)(f"{where}: {error}") from None
+
+
+def not_written(instance: Any, method: str) -> NotImplementedError:
+    """The error of a base class for a method that a subclass should have."""
+    return NotImplementedError(
+        f"{type(instance).__name__} has no method {method!r}; write it, as the module "
+        f"of {type(instance).__mro__[-2].__name__} says"
+    )
+
+
+def check_count(what: str, value: Any, least: int = 1) -> int:
+    """`value` as an int if it is a whole number >= `least`, of any integer type."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool) or number < least:
+        raise ValueRangeError(
+            f"{what}: expected a whole number >= {least}, found {value!r}"
+        )
+    return number
+
+
+def check_generator(rng: Any) -> None:
+    """Randomness comes from a numpy.random.Generator that the caller passes."""
+    if not isinstance(rng, np.random.Generator):
+        raise ValueRangeError(
+            f"rng: expected a numpy.random.Generator, found {type(rng).__name__}; make "
+            "one with numpy.random.default_rng(seed)"
+        )

@@ -5,12 +5,12 @@ is the output Fisher F_z (or the GGN's H_z, or the empirical Fisher's), summed o
 all weights are inside the vectors. So every estimate leads to the same sum,
 F = 1/N sum_n sum_k vec(D_nk) vec(D_nk)^T.
 
-    expectation        every column of a square root of F_z         exact, K = outputs
-    sampled            gradients for labels drawn from the model    unbiased, K = samples
-    empirical          the gradient for the observed label          another matrix, K = 1
-    random_signs       B r, random signs r (curvature propagation)  unbiased, K = samples
-    ggn                every column of a square root of H_z         exact GGN
-    ggn_random_signs   S r                                          unbiased for the GGN
+    expectation       every column of a square root of F_z         exact, K = outputs
+    sampled           gradients for labels drawn from the model    unbiased, K = samples
+    empirical         the gradient for the observed label          another matrix, K = 1
+    random_signs      B r, random signs r (curvature propagation)  unbiased, K = samples
+    ggn               every column of a square root of H_z         exact GGN
+    ggn_random_signs  S r                                          unbiased for the GGN
 
 Sources: Martens & Grosse 2015, section 5 (sampled); Martens, Sutskever & Swersky 2012
 (signs); Kunstner, Hennig & Balles 2019 (why empirical is another matrix).
@@ -25,7 +25,7 @@ import numpy as np
 
 from kfac_ref.backend import Array, asarray
 from kfac_ref.distributions.base import Distribution
-from kfac_ref.errors import ValueRangeError, choose
+from kfac_ref.errors import ValueRangeError, check_count, choose, not_written
 
 Rng = Any  # numpy.random.Generator, or None for an estimate that draws nothing
 
@@ -61,7 +61,7 @@ class Estimate:
         self, distribution: Distribution, z: Array, drawn: Array, start: int, stop: int
     ) -> Array:
         """The vectors start:stop of the examples z: (k, n, ..., C)."""
-        raise NotImplementedError
+        raise not_written(self, "vectors")
 
 
 @dataclass(frozen=True)
@@ -196,10 +196,11 @@ def make_estimate(name: str | Estimate, samples: int = 1) -> Estimate:
         return name
     choose("estimate", name, [*ESTIMATES, *ALIASES])
     kind = ESTIMATES[ALIASES.get(name, name)]
-    if samples < 1 or (samples > 1 and not kind.is_random):
-        expected = "at least 1" if kind.is_random else "1, for it draws nothing"
+    samples = check_count(f"samples of estimate {name!r}", samples)
+    if samples > 1 and not kind.is_random:
         raise ValueRangeError(
-            f"samples of estimate {name!r}: expected {expected}; found {samples}"
+            f"samples of estimate {name!r}: expected 1, for it draws nothing; found "
+            f"{samples}"
         )
     return kind(samples)
 

@@ -11,9 +11,20 @@ import numpy as np
 
 from kfac_ref.backend import Array, asarray, get_xp
 from kfac_ref.distributions.base import Distribution
-from kfac_ref.errors import ShapeError, check_batch, check_finite, check_shape, located
+from kfac_ref.errors import (
+    KfacTypeError,
+    ShapeError,
+    ValueRangeError,
+    check_batch,
+    check_finite,
+    check_generator,
+    check_shape,
+    located,
+)
 from kfac_ref.layers.base import Layer, Tape
 from kfac_ref.layers.containers import Sequential
+
+FLOATS = ("float64", "float32")
 
 
 class Network:
@@ -21,6 +32,11 @@ class Network:
 
     def __init__(self, layers: list[Layer] | Layer, distribution: Distribution):
         self.body = layers if isinstance(layers, Layer) else Sequential(layers)
+        if not isinstance(distribution, Distribution):
+            raise KfacTypeError(
+                "distribution: expected an instance, such as Categorical(), found "
+                f"{distribution!r}"
+            )
         self.distribution = distribution
         self.shapes = self.body.shapes()  # (d_in + 1, d_out) of each block
         self.names = self.body.names()
@@ -30,7 +46,10 @@ class Network:
         return f"Network({self.body!r}, {self.distribution!r})"
 
     def init(self, rng: np.random.Generator, dtype: type = np.float64) -> list[Array]:
-        """Initial parameters, on the current backend."""
+        """Initial parameters, float64 or float32, on the current backend."""
+        check_generator(rng)
+        if np.dtype(dtype).name not in FLOATS:
+            raise ValueRangeError(f"dtype: expected float64 or float32, found {dtype}")
         return [asarray(W.astype(dtype)) for W in self.body.init(rng)]
 
     def forward(self, params: list[Array], x: Array) -> tuple[Array, Tape]:
@@ -65,7 +84,7 @@ class Network:
         return self.distribution.loss(z, y).mean(), gradient
 
     def pull_back(self, params: list[Array], tape: Tape, dz: Array) -> list[Array]:
-        """J^T dz, summed over examples: from (K, N, ...) to matrices (K, d_in+1, d_out)."""
+        """J^T dz, summed over examples: (K, N, ...) to matrices (K, d_in+1, d_out)."""
         _, errors = self.body.backward(params, tape, dz, input_needed=False)
         return [
             a.reshape(-1, a.shape[-1]).T @ g.reshape(g.shape[0], -1, g.shape[-1])
@@ -96,11 +115,15 @@ class Network:
         ]
 
     def check(self, params: list[Array], x: Array) -> None:
-        """Clear errors for parameters or inputs that do not fit."""
-        if len(params) != len(self.shapes):
+        """Clear errors for parameters or inputs that do not fit.
+
+        All are float64, or all float32; only an Embedding takes integers.
+        """
+        if not isinstance(params, list | tuple) or len(params) != len(self.shapes):
             raise ShapeError(
                 f"params: expected a list of {len(self.shapes)} matrices, one for each "
-                f"of {', '.join(self.names)}; found {len(params)}"
+                f"of {', '.join(self.names)}; found "
+                + (str(len(params)) if hasattr(params, "__len__") else repr(params))
             )
         for name, W, shape in zip(self.names, params, self.shapes, strict=True):
             with located(f"params of layer {name}"):
@@ -108,11 +131,19 @@ class Network:
                 check_finite("W", W)
         check_batch("x", x)
         get_xp(x, *params)
+        floats = [*params] if self.body.takes_integers else [*params, x]
+        found = sorted({array.dtype.name for array in floats})
+        if len(found) != 1 or found[0] not in FLOATS:
+            raise ValueRangeError(
+                "params and x: expected all float64 or all float32, found "
+                f"{' and '.join(found)}; use x.astype(params[0].dtype)"
+            )
 
     def check_labels(self, z: Array, y: Array) -> None:
         """Clear errors for labels that do not fit the outputs z."""
         for part in y if isinstance(y, list | tuple) else [y]:  # several losses
-            get_xp(z, part)
+            with located("labels"):
+                get_xp(z, part)
             check_batch("labels", part)
         with located(repr(self.distribution)):
             self.distribution.check_labels(z, y)

@@ -15,9 +15,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from kfac_ref.backend import Array, get_xp
-from kfac_ref.errors import ShapeError, ValueRangeError, check_batch, check_shape
-from kfac_ref.estimates import Estimate, make_estimate
+from kfac_ref.backend import Array
+from kfac_ref.errors import (
+    ShapeError,
+    Unsupported,
+    ValueRangeError,
+    check_batch,
+    check_count,
+    check_generator,
+    check_shape,
+    located,
+)
+from kfac_ref.estimates import Estimate, Expectation, make_estimate
+from kfac_ref.matrices.definite import check_alike, check_floats
 from kfac_ref.network import Network
 
 MEMORY = 2**28  # bytes, beyond the result, that a computation may take
@@ -114,8 +124,19 @@ def propagate(
     network.check(params, x)
     chosen = make_estimate(estimate, samples)
     _check_given(chosen, network, y, rng)
-    z, tape = network.forward(params, x[:1])
-    positions = [a.shape[1] for a in network.body.inputs(tape)]
+    if network.body.mixes_examples and isinstance(chosen, Expectation):
+        raise Unsupported(
+            f"estimate {type(chosen).__name__}: a layer of this network mixes the "
+            "examples of a batch, and the k-th columns of all examples, propagated "
+            "together, would be added up before they are squared; use 'sampled', "
+            "'random_signs' or 'empirical', or for the exact matrix fisher_matrix(...)"
+        )
+    if not network.shapes:
+        raise Unsupported(f"{network!r} has no parameters, and so no curvature")
+    memory = check_count("memory (bytes)", memory)
+    with located("the first example of x"):
+        z, tape = network.forward(params, x[:1])
+    positions = _positions(network, network.body.inputs(tape))
     if chosen.is_random or y is not None:
         z = network.forward(params, x)[0]
     if y is not None:
@@ -130,7 +151,12 @@ def propagate(
 
         def backward(first: int, last: int) -> list[Array]:
             dz = chosen.vectors(network.distribution, z, mine, first, last)
-            return network.body.backward(params, tape, dz, input_needed=False)[1]
+            g = network.body.backward(params, tape, dz, input_needed=False)[1]
+            k, n = dz.shape[:2]
+            each = zip(network.names, g, positions, network.shapes, strict=True)
+            for name, gi, T, (_, o) in each:
+                check_shape(f"g of layer {name}, (k, n, T, d_out)", gi, (k, n, T, o))
+            return g
 
         size = (stop - start) * per_vector
         return Chunk(network.body.inputs(tape), chosen.count(z), size, backward)
@@ -148,11 +174,20 @@ def propagate(
     )
 
 
+def _positions(network: Network, a: list[Array]) -> list[int]:
+    """T of each block, from `a` of one example, whose shapes are checked."""
+    for name, ai, (d, _) in zip(network.names, a, network.shapes, strict=True):
+        check_shape(f"a of layer {name}, (n, T, d_in)", ai, (1, None, d))
+    return [ai.shape[1] for ai in a]
+
+
 def _check_given(estimate: Estimate, network: Network, y: Array, rng: object) -> None:
     name = type(estimate).__name__
     if y is None and estimate.needs_labels(network.distribution):
         raise ValueRangeError(f"estimate {name}: needs the observed labels, y=...")
-    if rng is None and estimate.is_random:
+    if rng is not None:
+        check_generator(rng)
+    elif estimate.is_random:
         raise ValueRangeError(
             f"estimate {name}: needs a generator, rng=numpy.random.default_rng(...)"
         )
@@ -170,14 +205,19 @@ def given_pairs(
         raise ShapeError(
             f"a and g: expected one of each per block, found {len(a)}, {len(g)}"
         )
+    check_shape("a", a[0], ("N", "T", "d_in"))
+    check_shape("g", g[0], ("K", "N", "T", "d_out"))
     N, K = a[0].shape[0], g[0].shape[0]
     names = names or [f"block {i}" for i in range(len(a))]
+    if len(names) != len(a):
+        raise ShapeError(f"names: expected {len(a)}, found {len(names)}")
     for name, ai, gi in zip(names, a, g, strict=True):
         check_shape(f"a of {name}", ai, (N, "T", "d_in"))
         check_shape(f"g of {name}", gi, (K, N, ai.shape[1], "d_out"))
         check_batch(f"a of {name}", ai)
         check_batch(f"g of {name}", gi)
-    get_xp(*a, *g)
+    check_alike("a and g", *a, *g)
+    check_floats("a and g", a[0])
     per_vector = sum(gi[0, 0].nbytes for gi in g)
 
     def make(start: int, stop: int) -> Chunk:

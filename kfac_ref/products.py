@@ -17,7 +17,13 @@ from typing import Any
 import numpy as np
 
 from kfac_ref.backend import Array, get_xp, linear_operator
-from kfac_ref.errors import ShapeError, ValueRangeError, choose
+from kfac_ref.errors import (
+    ShapeError,
+    Unsupported,
+    ValueRangeError,
+    check_count,
+    choose,
+)
 from kfac_ref.network import Network
 
 MATRICES = ("fisher", "ggn", "empirical")
@@ -165,7 +171,12 @@ class CurvatureProduct:
 
 def check_block(network: Network, block: int | None) -> int | None:
     """`block` if it is None or the index of a layer with parameters."""
-    if block is not None and not 0 <= block < len(network.shapes):
+    if not network.shapes:
+        raise Unsupported(f"{network!r} has no parameters, and so no curvature")
+    if block is None:
+        return None
+    block = check_count("block", block, least=0)
+    if block >= len(network.shapes):
         raise ValueRangeError(
             f"block: expected None or an index from 0 to {len(network.shapes) - 1} "
             f"({', '.join(network.names)}), found {block}"

@@ -15,6 +15,7 @@ where A = 1/N sum_nt a a^T and G = 1/(N T) sum_nkt g g^T (Grosse & Martens 2016)
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +24,7 @@ import numpy as np
 
 from kfac_ref.backend import Array, eigh, get_xp
 from kfac_ref.damping import factored_tikhonov
-from kfac_ref.errors import Unsupported, choose
+from kfac_ref.errors import Unsupported, ValueRangeError, choose
 from kfac_ref.estimates import Estimate
 from kfac_ref.exact_blocks import dense_blocks
 from kfac_ref.matrices import (
@@ -35,6 +36,7 @@ from kfac_ref.matrices import (
     Kronecker,
     SymmetricMatrix,
 )
+from kfac_ref.matrices.definite import rounding_error
 from kfac_ref.nearest_kronecker import nearest_kronecker
 from kfac_ref.network import Network
 from kfac_ref.pairs import MEMORY, Pairs, propagate
@@ -105,7 +107,12 @@ def eigenvalue_corrected(pairs: Pairs) -> BlockDiagonal:
     bases = [(eigh(Ai)[1], eigh(Gi)[1]) for Ai, Gi in zip(A, G, strict=True)]
     named = zip(bases, _second_moments(pairs, bases), pairs.names, strict=True)
     return BlockDiagonal(
-        [EigenKronecker(*basis, values, name=name) for basis, values, name in named]
+        [
+            EigenKronecker(
+                *basis, values, name, rounding_error(values, sum(values.shape))
+            )
+            for basis, values, name in named
+        ]
     )
 
 
@@ -235,8 +242,20 @@ STRUCTURES: dict[str, Callable[..., SymmetricMatrix]] = {
 
 
 def make_structure(name: str, pairs: Pairs, **options: Any) -> SymmetricMatrix:
-    """The structure of that name; UnknownName, with the closest name, for others."""
-    return STRUCTURES[choose("structure", name, STRUCTURES)](pairs, **options)
+    """The structure of that name; UnknownName, with the closest name, for others.
+
+    Raises ValueRangeError for options that it does not take, or that it lacks.
+    """
+    function = STRUCTURES[choose("structure", name, STRUCTURES)]
+    takes = inspect.signature(function)
+    try:
+        takes.bind(pairs, **options)
+    except TypeError as error:
+        known = ", ".join(list(takes.parameters)[1:]) or "none"
+        raise ValueRangeError(
+            f"structure {name!r}: {error}; its options: {known}"
+        ) from None
+    return function(pairs, **options)
 
 
 def curvature(

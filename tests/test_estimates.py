@@ -155,7 +155,7 @@ def test_an_estimate_may_be_given_as_an_object():
 def test_errors(rng):
     with pytest.raises(UnknownName, match="did you mean 'empirical'"):
         make_estimate("emprical")
-    with pytest.raises(ValueRangeError, match="expected at least 1; found 0"):
+    with pytest.raises(ValueRangeError, match="expected a whole number >= 1, found 0"):
         make_estimate("sampled", 0)
     with pytest.raises(ValueRangeError, match="expected 1, for it draws nothing"):
         make_estimate("empirical", 2)

@@ -165,11 +165,25 @@ def test_mixing_examples_is_refused_where_gradients_of_examples_are_needed(
     rng, structure
 ):
     net = Network([Dense(5, 4), BatchStandardize(), Dense(4, 3)], Categorical())
-    found = propagate(net, parameters(net, rng, np), inputs(rng, np))
+    params, x = parameters(net, rng, np), inputs(rng, np)
+    found = propagate(net, params, x, "sampled", rng=rng)
     with pytest.raises(Unsupported, match="mixes the examples"):
         make_structure(structure, found)
     assert len(list(found.chunks())) == 1
-    assert np.isfinite(make_structure("kronecker", found).to_dense()).all()
+
+
+@pytest.mark.parametrize("estimate", ["expectation", "ggn"])
+def test_columns_of_mixed_examples_are_refused(xp, rng, estimate):
+    """Their sum over examples is no second moment: the signs of the root enter."""
+    net = Network([Dense(5, 4), BatchStandardize(), Dense(4, 3)], Categorical())
+    params, x = parameters(net, rng, xp), inputs(rng, xp)
+    with pytest.raises(Unsupported, match="added up before they are squared"):
+        propagate(net, params, x, estimate)
+    G = [
+        kronecker(propagate(net, params, x, name, rng=rng, samples=4000)).blocks[0].G
+        for name in ("sampled", "random_signs")
+    ]
+    assert relative_error(*G) < 0.1  # two unbiased estimates of the same G
 
 
 def test_given_pairs_checks_its_arrays(xp, rng):

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from kfac_ref.backend import Array, get_xp
-from kfac_ref.errors import Unsupported, ValueRangeError
+from kfac_ref.errors import Unsupported, ValueRangeError, not_written
 
 Labels = Any  # an array, or for several losses (`Joint`) a list of arrays, one for each
 
@@ -38,30 +38,30 @@ class Distribution:
 
     def check_labels(self, z: Array, y: Labels) -> None:
         """ShapeError or ValueRangeError unless y can be labels for the outputs z."""
-        raise NotImplementedError
+        raise not_written(self, "check_labels")
 
     def nll(self, z: Array, y: Labels) -> Array:
         """-log p(y|z) at every position: the shape of z without its last axis."""
-        raise NotImplementedError
+        raise not_written(self, "nll")
 
     def gradient(self, z: Array, y: Labels) -> Array:
         """d(-log p(y|z))/dz, the shape of z, with those axes in front that y has."""
-        raise NotImplementedError
+        raise not_written(self, "gradient")
 
     def root_product(self, z: Array, u: Array) -> Array:
         """B u, with F_z = B B^T."""
-        raise NotImplementedError
+        raise not_written(self, "root_product")
 
     def root_transpose(self, z: Array, v: Array) -> Array:
         """B^T v."""
-        raise NotImplementedError
+        raise not_written(self, "root_transpose")
 
     def sample(self, z: Array, rng: np.random.Generator, samples: int) -> Labels:
         """Labels drawn from p(y|z): their shape with an axis `samples` in front.
 
         Random numbers come from `rng` on the host, so every backend sees the same.
         """
-        raise NotImplementedError
+        raise not_written(self, "sample")
 
     # What follows from it; override where a formula is cheaper.
 
@@ -143,7 +143,7 @@ class Diagonal(Distribution):
 
     def root_diagonal(self, z: Array) -> Array:
         """The diagonal of B, the shape of z."""
-        raise NotImplementedError
+        raise not_written(self, "root_diagonal")
 
     def root_product(self, z: Array, u: Array) -> Array:
         return self.root_diagonal(z) * u

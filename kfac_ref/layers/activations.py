@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kfac_ref.backend import Array, get_xp
+from kfac_ref.errors import not_written
 from kfac_ref.layers.base import Layer, Tape
 
 
@@ -10,10 +11,10 @@ class Elementwise(Layer):
     """y = f(x); subclasses give f and, from x and y, its derivative (the tape)."""
 
     def function(self, x: Array) -> Array:
-        raise NotImplementedError
+        raise not_written(self, "function")
 
     def derivative(self, x: Array, y: Array) -> Array:
-        raise NotImplementedError
+        raise not_written(self, "derivative")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"

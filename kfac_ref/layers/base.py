@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from kfac_ref.backend import Array, get_xp
-from kfac_ref.errors import check_shape
+from kfac_ref.errors import check_shape, not_written
 
 Tape = Any  # what forward keeps for jvp, vjp and read_a
 
@@ -33,6 +33,7 @@ class Layer:
 
     blocks: int = 0  # number of parameter matrices
     mixes_examples: bool = False  # does an output depend on other examples?
+    takes_integers: bool = False  # is the input x a table of indices?
 
     def init(self, rng: np.random.Generator) -> list[np.ndarray]:
         """Initial parameter matrices, on the host: `blocks` of them."""
@@ -48,7 +49,7 @@ class Layer:
 
     def forward(self, params: list[Array], x: Array) -> tuple[Array, Tape]:
         """Output (N, ...) for the batch x (N, ...), and the tape."""
-        raise NotImplementedError
+        raise not_written(self, "forward")
 
     def jvp(
         self, params: list[Array], tape: Tape, dparams: list[Array], dx: Array | None
@@ -58,19 +59,19 @@ class Layer:
         dparams has matrices (K, d_in + 1, d_out); dx is (K, N, ...), or None for zero
         (only layers with parameters are called with None).
         """
-        raise NotImplementedError
+        raise not_written(self, "jvp")
 
     def vjp(self, params: list[Array], tape: Tape, dy: Array) -> Array:
         """Cotangents (K, N, ...) of the input, from those of the output."""
-        raise NotImplementedError
+        raise not_written(self, "vjp")
 
     def read_a(self, tape: Tape) -> Array:
         """a, (N, T, d_in + 1): the layer's input, a 1 appended if there is a bias."""
-        raise NotImplementedError
+        raise not_written(self, "read_a")
 
     def read_g(self, tape: Tape, dy: Array) -> Array:
         """g, (K, N, T, d_out): what arrives at the layer's output."""
-        raise NotImplementedError
+        raise not_written(self, "read_g")
 
     # What a network calls; containers override these, single layers inherit them.
 

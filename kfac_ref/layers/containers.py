@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from kfac_ref.backend import Array
-from kfac_ref.errors import check_shape, located
+from kfac_ref.errors import KfacTypeError, check_shape, located
 from kfac_ref.layers.base import Layer, Tape
 
 
@@ -15,7 +15,13 @@ class Sequential(Layer):
     """Layers one after the other; its parameters are theirs, in order."""
 
     def __init__(self, layers: list[Layer]):
-        self.layers = list(layers)
+        self.layers = [layers] if isinstance(layers, Layer) else list(layers)
+        for i, layer in enumerate(self.layers):
+            if not isinstance(layer, Layer):
+                raise KfacTypeError(
+                    f"layer {i}: expected an instance, such as Tanh(), found {layer!r}"
+                )
+        self.takes_integers = bool(self.layers) and self.layers[0].takes_integers
         self.blocks = sum(layer.blocks for layer in self.layers)
         self.mixes_examples = any(layer.mixes_examples for layer in self.layers)
 

@@ -26,6 +26,7 @@ class Embedding(Layer):
     d_out: int
     initializer: Initializer = field(default=glorot)
     blocks = 1
+    takes_integers = True
 
     def __post_init__(self) -> None:
         check_size("Embedding: words", self.words)

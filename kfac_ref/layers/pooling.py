@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 
 from kfac_ref.backend import Array, get_xp
-from kfac_ref.errors import check_shape, choose, located
+from kfac_ref.errors import check_shape, choose, located, not_written
 from kfac_ref.layers.arguments import check_pair, show_pair
 from kfac_ref.layers.base import Layer, Tape
 from kfac_ref.layers.patches import PADDINGS, Grid, Pair, make_grid
@@ -39,7 +39,7 @@ class Pool2d(Layer):
 
     def weights(self, patches: Array, inside: Array, xp: ModuleType) -> Array:
         """w for patches (N, T, j, c); `inside` (T, j, 1): is it a pixel, or padding?"""
-        raise NotImplementedError
+        raise not_written(self, "weights")
 
     def forward(self, params: list[Array], x: Array) -> tuple[Array, Tape]:
         check_shape(f"input of {self!r}", x, ("N", "h", "w", "c"))

@@ -14,7 +14,13 @@ from __future__ import annotations
 import numpy as np
 
 from kfac_ref.backend import Array, asarray, get_xp, to_numpy
-from kfac_ref.errors import ShapeError, ValueRangeError, check_finite, check_shape
+from kfac_ref.errors import (
+    ShapeError,
+    ValueRangeError,
+    check_finite,
+    check_shape,
+    not_written,
+)
 from kfac_ref.layers.base import Layer, Tape, check_features
 
 
@@ -34,7 +40,7 @@ class Standardize(Layer):
 
     def axes(self, x: Array) -> tuple[int, ...]:
         """The axes of x over which the mean goes, counted from the last."""
-        raise NotImplementedError
+        raise not_written(self, "axes")
 
     def statistics(self, x: Array) -> tuple[Array, Array]:
         """Mean and biased variance of x; the axes they go over have length 1."""

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kfac_ref.backend import Array, cholesky_solve, get_xp, linear_operator
-from kfac_ref.errors import ShapeError
+from kfac_ref.errors import ShapeError, not_written
 from kfac_ref.matrices.definite import check_damping, factorize
 
 
@@ -31,6 +31,7 @@ class SymmetricMatrix:
     """Base of all kinds; what it computes, it computes from the dense matrix."""
 
     __array_ufunc__ = None  # array @ M is refused, not tried entry by entry
+    damping_inside = False  # does it stand for F + lambda I? The damping rules say so
 
     def __init__(self, like: Array, size: int, name: str = ""):
         self._like = like  # an array of the matrix: its backend, its dtype
@@ -56,15 +57,15 @@ class SymmetricMatrix:
     @property
     def storage(self) -> int:
         """How many numbers define the matrix (symmetric arrays count in full)."""
-        raise NotImplementedError
+        raise not_written(self, "storage")
 
     def to_dense(self) -> Array:
         """The matrix as an array (P, P)."""
-        raise NotImplementedError
+        raise not_written(self, "to_dense")
 
     def _product(self, rows: Array) -> Array:
         """rows M, for rows (k, P)."""
-        raise NotImplementedError
+        raise not_written(self, "_product")
 
     # What a kind may override.
 

@@ -26,13 +26,19 @@ class EigenKronecker(SymmetricMatrix):
     """(U_A (x) U_G) diag(vec(values)) (U_A (x) U_G)^T.
 
     U_A (d_in, d_in) and U_G (d_out, d_out) have orthonormal columns, the eigenvectors;
-    values (d_in, d_out) are the eigenvalues, so positive definite means all > 0.
+    values (d_in, d_out) are the eigenvalues, so positive definite means all > 0; or all
+    above `rounding`, the error of values that were computed.
     George et al. 2018, section 3: with values = E[(U_A^T a g^T U_G)^2] this is EK-FAC.
     """
 
-    rounding = 0.0  # the error of the values, where they were computed
-
-    def __init__(self, U_A: Array, U_G: Array, values: Array, name: str = ""):
+    def __init__(
+        self,
+        U_A: Array,
+        U_G: Array,
+        values: Array,
+        name: str = "",
+        rounding: float = 0.0,
+    ):
         what = name or "EigenKronecker"
         check_shape(f"{what}: values", values, ("d_in", "d_out"))
         check_floats(f"{what}: values", values)
@@ -41,6 +47,7 @@ class EigenKronecker(SymmetricMatrix):
         check_alike(what, U_A, U_G, values)
         super().__init__(values, values.size, name)
         self.U_A, self.U_G, self.values = U_A, U_G, values
+        self.rounding = rounding
 
     @property
     def storage(self) -> int:
