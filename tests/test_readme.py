@@ -16,7 +16,7 @@ TEXT = (ROOT / "README.md").read_text()
 
 def test_code_runs_and_prints_a_table(capsys):
     blocks = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     session: dict = {}
     for block in blocks:
         exec(compile(block, "README.md", "exec"), session)
