@@ -288,6 +288,21 @@ def test_a_stationary_point_moves_nothing(xp, rng):
     assert (host(state.theta) == host(net.flatten(params))).all()
 
 
+def test_an_inverse_is_made_where_it_serves_again(xp, rng):
+    """k = 1: solved with the damped matrix; 2: inverted; 3: the same; 4: a new one."""
+    net, params, batches = problem("squared", xp, rng, 4)
+    options = dict(BASE, gamma_every=0, inverse_every=4)
+    states, traces = run(KFAC(net, **options), params, batches)
+    inverses = [state.inverse for state in states]
+    assert inverses[0] is None and inverses[1] is not None and inverses[3] is None
+    assert inverses[2] is inverses[1] is traces[1].proposal.inverse
+    damped = states[0].damped
+    assert states[1].damped is states[2].damped is damped is not states[3].damped
+    for trace in traces[:3]:
+        expected = -np.linalg.solve(host(damped.to_dense()), host(trace.gradient))
+        assert_exact(trace.proposal.direction, expected, 1e-11)
+
+
 # Structures that are not Kronecker products.
 
 
