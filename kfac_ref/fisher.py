@@ -71,7 +71,7 @@ def _matrix(
     estimate = "expectation" if matrix == "fisher" else matrix
     pairs = propagate(network, params, x, estimate, y=y, memory=memory)
     wanted = list(range(len(network.shapes))) if block is None else [block]
-    return Dense(dense_blocks(pairs, wanted), name)
+    return Dense.semidefinite(dense_blocks(pairs, wanted), name)
 
 
 def _by_products(curvature: CurvatureProduct, memory: int) -> Array:
@@ -82,4 +82,8 @@ def _by_products(curvature: CurvatureProduct, memory: int) -> Array:
     for start in range(0, P, step):
         columns = xp.eye(P, min(step, P - start), -start, dtype=F.dtype)
         F[:, start : start + step] = curvature.product(columns)
-    return (F + F.T) / 2.0  # symmetric but for rounding
+    for start in range(0, P, step):  # symmetric but for rounding
+        rows, columns = F[start : start + step, start:], F[start:, start : start + step]
+        rows[:] = (rows + columns.T) / 2.0
+        columns[:] = rows.T
+    return F

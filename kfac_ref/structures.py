@@ -47,16 +47,17 @@ Bases = list[tuple[Array, Array]]
 def full(pairs: Pairs) -> Dense:
     """The whole matrix, (P, P), mean over examples."""
     _needs_examples(pairs, "full")
-    return Dense(dense_blocks(pairs, range(len(pairs.shapes))), name="whole matrix")
+    F = dense_blocks(pairs, range(len(pairs.shapes)))
+    return Dense.semidefinite(F, name="whole matrix")
 
 
 def block_diagonal(pairs: Pairs) -> BlockDiagonal:
     """The exact block of every layer."""
     _needs_examples(pairs, "block_diagonal")
-    blocks = [
-        Dense(dense_blocks(pairs, [i]), name=name) for i, name in enumerate(pairs.names)
-    ]
-    return BlockDiagonal(blocks)
+    named = enumerate(pairs.names)
+    return BlockDiagonal(
+        [Dense.semidefinite(dense_blocks(pairs, [i]), name=name) for i, name in named]
+    )
 
 
 def diagonal(pairs: Pairs) -> BlockDiagonal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kfac_ref.backend import Array, eigh, get_xp, solve_triangular
+from kfac_ref.errors import check_finite
 from kfac_ref.matrices.base import SymmetricMatrix
 from kfac_ref.matrices.definite import (
     add_to_diagonal,
@@ -23,6 +24,18 @@ class Dense(SymmetricMatrix):
         check_symmetric(name or "Dense", matrix)
         super().__init__(matrix, len(matrix), name)
         self.matrix = matrix
+
+    @classmethod
+    def semidefinite(cls, matrix: Array, name: str = "") -> Dense:
+        """A matrix known to be symmetric and semi-definite, by the way it was computed.
+
+        Only its diagonal is checked: M_ij^2 <= M_ii M_jj, so if that is finite, all is.
+        """
+        check_finite(name or "Dense", get_xp(matrix).diagonal(matrix))
+        made = cls.__new__(cls)
+        SymmetricMatrix.__init__(made, matrix, len(matrix), name)
+        made.matrix = matrix
+        return made
 
     @property
     def storage(self) -> int:
