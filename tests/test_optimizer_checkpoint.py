@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import zipfile
 from dataclasses import replace
 from types import SimpleNamespace
@@ -22,8 +23,9 @@ from kfac_ref.levenberg_marquardt import LevenbergMarquardt
 from kfac_ref.network import Network
 from kfac_ref.optimizer import KFAC, MovingAverage
 from kfac_ref.optimizer.archive import CheckpointError, pack
-from kfac_ref.optimizer.checkpoint import load_state, save_state
+from kfac_ref.optimizer.checkpoint import KINDS, load_state, save_state
 from optimizer_cases import problem
+from test_optimizer_baselines import BASELINES
 
 RULE = LevenbergMarquardt(decay=0.7, period=2)
 KEPT = dict(
@@ -94,22 +96,37 @@ def saved(tmp_path, optimizer, params, batches, seed=3):
     return save_state(tmp_path / "state.npz", optimizer, state, rng), state, rng
 
 
-@pytest.mark.parametrize("name", OPTIONS)
+OPTIMIZERS = BASELINES | {
+    name: lambda net, options=options: KFAC(net, **options)
+    for name, options in OPTIONS.items()
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_five_steps_are_three_and_two_after_a_pause(name, tmp_path, xp, rng):
     net, params, batches = problem("softmax", xp, rng, 5, n=29)
-    path, state, generator = saved(
-        tmp_path, KFAC(net, **OPTIONS[name]), params, batches[:3]
-    )
-    other = KFAC(net, **OPTIONS[name])
+    make = OPTIMIZERS[name]
+    path, state, generator = saved(tmp_path, make(net), params, batches[:3])
+    other = make(net)
     restored, regenerated = load_state(path, other, like=params[0])
     assert_same(restored, state)
-    once = steps(KFAC(net, **OPTIONS[name]), state, batches[3:], generator)
+    once = steps(make(net), state, batches[3:], generator)
     again = steps(other, restored, batches[3:], regenerated)
     assert_same(again, once)
     assert again.step == 5
     assert generator.bit_generator.state == regenerated.bit_generator.state
     fresh = steps(other, other.init(other.params(restored)), batches[3:], generator)
     assert (host(fresh.theta) != host(once.theta)).any()  # theta alone is not enough
+
+
+def test_these_optimizers_save_every_kind_there_is(tmp_path, rng):
+    found = set()
+    net, params, batches = problem("softmax", np, rng, 3, n=29)
+    for make in OPTIMIZERS.values():
+        path, *_ = saved(tmp_path, make(net), params, batches)
+        with np.load(path) as file:
+            found |= set(re.findall(r'"kind": "(\w+)"', str(file["header"])))
+    assert found == set(KINDS)
 
 
 def test_float32_stays(tmp_path, xp, rng):

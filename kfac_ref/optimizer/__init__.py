@@ -2,16 +2,23 @@
 
 from kfac_ref.optimizer.archive import CheckpointError
 from kfac_ref.optimizer.averages import MovingAverage
+from kfac_ref.optimizer.baselines import SGD, Adam
 from kfac_ref.optimizer.checkpoint import load_state, save_state
+from kfac_ref.optimizer.hessian_free import HessianFree
 from kfac_ref.optimizer.kfac import KFAC
+from kfac_ref.optimizer.natural_gradient import NaturalGradient
 from kfac_ref.optimizer.stages import Diverged
 from kfac_ref.optimizer.state import Proposal, State, Trace, Verdict
 
 __all__ = [
     "KFAC",
+    "SGD",
+    "Adam",
     "CheckpointError",
     "Diverged",
+    "HessianFree",
     "MovingAverage",
+    "NaturalGradient",
     "Proposal",
     "State",
     "Trace",

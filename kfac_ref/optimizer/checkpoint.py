@@ -34,6 +34,9 @@ from kfac_ref.matrices import (
 from kfac_ref.network import Network
 from kfac_ref.optimizer.archive import CheckpointError, pack, unpack
 from kfac_ref.optimizer.averages import MovingAverage
+from kfac_ref.optimizer.baselines import AdamState, SGDState
+from kfac_ref.optimizer.hessian_free import HessianFreeState
+from kfac_ref.optimizer.natural_gradient import NaturalGradientState
 from kfac_ref.optimizer.state import State
 from kfac_ref.structures import ChainFactors
 
@@ -50,7 +53,15 @@ MATRICES: dict[type, tuple[str, ...]] = {
     BlockTridiagonalInverse: ("A", "G", "A_next", "G_next", "names"),
 }
 MARKS = ("damping_inside", "rounding")  # what some matrices are given after that
-RECORDS: tuple[Any, ...] = (ChainFactors, MovingAverage, State)
+RECORDS: tuple[Any, ...] = (
+    ChainFactors,
+    MovingAverage,
+    State,
+    SGDState,
+    AdamState,
+    NaturalGradientState,
+    HessianFreeState,
+)
 # What may stand in a file, and the attributes from which it is made again.
 ATTRIBUTES = MATRICES | {
     record: tuple(field.name for field in fields(record)) for record in RECORDS

@@ -1,0 +1,169 @@
+"""What K-FAC is raced against: SGD with momentum, and Adam.
+
+Every optimizer here has KFAC's protocol: `init(params) -> state`, `step(state, x, y,
+rng) -> (state, trace)`, `params(state)`. The given state stays as it is; the generator
+is not touched. h(theta) = mean loss + eta/2 ||theta||^2, eta = `l2`; the learning rate
+alpha is a number or a schedule of the steps done. A step raises Diverged, naming stage
+and layer, where a number is no longer finite. The dense natural gradient and
+Hessian-free optimization stand in files of their own.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kfac_ref.backend import Array, get_xp
+from kfac_ref.network import Network
+from kfac_ref.optimizer.stages import check_finite_stage, loss_stage
+from kfac_ref.schedules import Schedule, require
+
+Number = float | Schedule
+
+
+@dataclass(frozen=True)
+class Step:
+    """The trace of a step."""
+
+    loss: float  # h before the step
+    gradient: Array  # of h, (P,)
+    update: Array  # (P,)
+    alpha: float  # the learning rate
+    mu: float | None = None  # momentum
+    lambda_: float | None = None  # damping, for the next step
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What the baselines share."""
+
+    network: Network
+    learning_rate: Number
+    l2: float = 0.0
+
+    def __post_init__(self) -> None:
+        name = type(self).__name__
+        if not callable(self.learning_rate):
+            found = self.learning_rate
+            require(0 < found < math.inf, f"{name} learning_rate", "> 0", found)
+        require(0 <= self.l2 < math.inf, f"{name} l2", ">= 0", self.l2)
+
+    def params(self, state: Any) -> list[Array]:
+        """The parameters of a state as matrices."""
+        return self.network.unflatten(state.theta)
+
+    def _loss(self, theta: Array, x: Array, y: Array) -> tuple[float, Array]:
+        """h and its gradient; Diverged."""
+        loss, gradient = loss_stage(self.network, theta, x, y, self.l2)
+        check_finite_stage("loss", loss, self.network)
+        check_finite_stage("gradient", gradient, self.network)
+        return loss, gradient
+
+    def _loss_alone(self, theta: Array, x: Array, y: Array) -> float:
+        """h without its gradient; it may be infinite."""
+        loss = self.network.loss(self.network.unflatten(theta), x, y)
+        return float(loss) + 0.5 * self.l2 * float(theta @ theta)
+
+    def _moved(self, theta: Array, update: Array) -> Array:
+        """theta + update; Diverged."""
+        check_finite_stage("update", theta + update, self.network)
+        return theta + update
+
+
+def at(number: Number, step: int) -> float:
+    """The value of a number or schedule at a step."""
+    return float(number(step)) if callable(number) else number
+
+
+@dataclass(frozen=True)
+class SGDState:
+    """theta, and v."""
+
+    theta: Array
+    velocity: Array
+    step: int = 0
+
+
+@dataclass(frozen=True)
+class SGD(Baseline):
+    """v <- mu v - alpha grad h(theta), theta <- theta + v: classical momentum (Polyak).
+
+    Nesterov's takes the gradient at theta + mu v (Sutskever et al. 2013, eq. 3 and 4).
+    That point is `theta` here, so that the loss of a state is seen where its gradient
+    is taken; it moves by mu' v' - alpha grad, v' and mu' those of the next step.
+    """
+
+    momentum: Number = 0.0
+    nesterov: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not callable(self.momentum):
+            mu = self.momentum
+            require(0 <= mu < 1, "SGD momentum", "a number in [0, 1)", mu)
+
+    def init(self, params: list[Array]) -> SGDState:
+        theta = self.network.flatten(params)
+        return SGDState(theta, get_xp(theta).zeros_like(theta))
+
+    def step(
+        self, state: SGDState, x: Array, y: Array, rng: np.random.Generator
+    ) -> tuple[SGDState, Step]:
+        loss, gradient = self._loss(state.theta, x, y)
+        k = state.step
+        alpha, mu = at(self.learning_rate, k), at(self.momentum, k)
+        velocity = update = mu * state.velocity - alpha * gradient
+        if self.nesterov:
+            update = at(self.momentum, k + 1) * velocity - alpha * gradient
+        theta = self._moved(state.theta, update)
+        return SGDState(theta, velocity, k + 1), Step(loss, gradient, update, alpha, mu)
+
+
+@dataclass(frozen=True)
+class AdamState:
+    """theta, and the moving averages m of the gradient and v of its square."""
+
+    theta: Array
+    m: Array
+    v: Array
+    step: int = 0
+
+
+@dataclass(frozen=True)
+class Adam(Baseline):
+    """theta <- theta - alpha m^ / (sqrt(v^) + epsilon). Kingma & Ba 2015, algorithm 1.
+
+    m^ = m / (1 - beta_1^k) and v^ = v / (1 - beta_2^k) in step k = 1, 2, ... The
+    gradient has the L2 term in it: not decoupled.
+    """
+
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("beta_1", "beta_2"):
+            beta = getattr(self, name)
+            require(0 <= beta < 1, f"Adam {name}", "a number in [0, 1)", beta)
+        require(0 < self.epsilon < math.inf, "Adam epsilon", "> 0", self.epsilon)
+
+    def init(self, params: list[Array]) -> AdamState:
+        theta = self.network.flatten(params)
+        zero = get_xp(theta).zeros_like(theta)
+        return AdamState(theta, zero, zero)
+
+    def step(
+        self, state: AdamState, x: Array, y: Array, rng: np.random.Generator
+    ) -> tuple[AdamState, Step]:
+        loss, gradient = self._loss(state.theta, x, y)
+        k, alpha = state.step + 1, at(self.learning_rate, state.step)
+        m = self.beta_1 * state.m + (1 - self.beta_1) * gradient
+        v = self.beta_2 * state.v + (1 - self.beta_2) * gradient**2
+        m_hat, v_hat = m / (1 - self.beta_1**k), v / (1 - self.beta_2**k)
+        update = -alpha * m_hat / (get_xp(v).sqrt(v_hat) + self.epsilon)
+        theta = self._moved(state.theta, update)
+        return AdamState(theta, m, v, k), Step(loss, gradient, update, alpha)

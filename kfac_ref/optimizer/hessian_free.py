@@ -1,0 +1,136 @@
+"""Hessian-free optimization: conjugate gradients with exact products. Martens 2010.
+
+The proposal Delta solves (C + (lambda + eta) I) Delta = -grad h by SciPy's `cg`, begun
+at a share of the last one; lambda moves by the Levenberg-Marquardt rule. The products
+run where the data are; the vectors of `cg` are on the host. Of Martens' recipe there is
+no preconditioner, `cg` ends at a relative residual and not at his relative progress,
+and where the loss would rise no step is made (he goes back through the iterates first).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.sparse.linalg import LinearOperator, cg
+
+from kfac_ref.backend import Array, asarray, get_xp, to_numpy
+from kfac_ref.errors import choose
+from kfac_ref.levenberg_marquardt import LevenbergMarquardt
+from kfac_ref.optimizer.baselines import Baseline, Number, Step, at
+from kfac_ref.optimizer.stages import check_finite_stage, product_stage
+from kfac_ref.products import MATRICES
+from kfac_ref.quadratic_model import quadratic_model, reduction_ratio
+from kfac_ref.schedules import require
+
+Product = Callable[[Array], Array]
+
+
+@dataclass(frozen=True)
+class HessianFreeState:
+    """theta, the last proposal, lambda."""
+
+    theta: Array
+    direction: Array
+    lambda_: float
+    step: int = 0
+
+
+@dataclass(frozen=True)
+class HessianFreeStep(Step):
+    """The trace of a step."""
+
+    ratio: float | None = None  # rho; None where the model predicts no change
+    rejected: bool = False  # the loss would have risen: theta stays
+    iterations: int = 0  # of conjugate gradients
+
+
+@dataclass(frozen=True)
+class HessianFree(Baseline):
+    """theta <- theta + alpha Delta, where that does not raise h on the batch.
+
+    rho compares the change of h with M(alpha Delta), lambda and eta in it; without a
+    lambda_rule lambda stays. `cg` makes at most `iterations`, fewer once the residual
+    is `tolerance` times the gradient.
+    """
+
+    learning_rate: Number = 1.0
+    lambda_: float = 1.0
+    lambda_rule: LevenbergMarquardt | None = field(
+        default_factory=lambda: LevenbergMarquardt(decay=2 / 3, period=1)
+    )
+    matrix: str = "ggn"
+    iterations: int = 250
+    tolerance: float = 1e-4
+    warm_start: float = 0.95  # the share of the last proposal
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        choose("matrix", self.matrix, MATRICES)
+        for name, fits, expected in (
+            ("lambda_", 0 <= self.lambda_ < math.inf, ">= 0"),
+            ("iterations", self.iterations >= 1, ">= 1"),
+            ("tolerance", 0 < self.tolerance < 1, "a number in (0, 1)"),
+            ("warm_start", 0 <= self.warm_start <= 1, "a number in [0, 1]"),
+        ):
+            require(fits, f"HessianFree {name}", expected, getattr(self, name))
+
+    def init(self, params: list[Array]) -> HessianFreeState:
+        theta = self.network.flatten(params)
+        return HessianFreeState(theta, get_xp(theta).zeros_like(theta), self.lambda_)
+
+    def step(
+        self, state: HessianFreeState, x: Array, y: Array, rng: np.random.Generator
+    ) -> tuple[HessianFreeState, HessianFreeStep]:
+        loss, gradient = self._loss(state.theta, x, y)
+        alpha = at(self.learning_rate, state.step)
+        product = product_stage(self.network, state.theta, x, y, self.matrix)
+        direction, iterations = self._solve(product, state, gradient)
+        check_finite_stage("proposal", direction, self.network)
+        update = alpha * direction
+        theta = self._moved(state.theta, update)
+        model = quadratic_model([direction], gradient, product, self.l2)
+        predicted = model.value((alpha,), state.lambda_)
+        after = self._loss_alone(theta, x, y)
+        ratio, lambda_ = self._judge(state.lambda_, loss, after, predicted)
+        rejected = not after <= loss
+        theta = state.theta if rejected else theta
+        moved = HessianFreeState(theta, direction, lambda_, state.step + 1)
+        return moved, HessianFreeStep(
+            loss, gradient, update, alpha, None, lambda_, ratio, rejected, iterations
+        )
+
+    def _solve(
+        self, product: Product, state: HessianFreeState, gradient: Array
+    ) -> tuple[Array, int]:
+        """Delta, and the number of iterations that led to it."""
+        damping = state.lambda_ + self.l2
+        seen: list[np.ndarray] = []
+
+        def damped(v: np.ndarray) -> np.ndarray:
+            return to_numpy(product(asarray(v, like=gradient))) + damping * v
+
+        right = to_numpy(-gradient)
+        P = len(right)
+        found, _ = cg(
+            LinearOperator((P, P), damped, dtype=right.dtype),
+            right,
+            x0=self.warm_start * to_numpy(state.direction),
+            rtol=self.tolerance,
+            maxiter=self.iterations,
+            callback=seen.append,
+        )
+        return asarray(found, like=gradient), len(seen)
+
+    def _judge(
+        self, lambda_: float, before: float, after: float, predicted: float
+    ) -> tuple[float | None, float]:
+        """rho and the new lambda."""
+        if not predicted:  # a stationary point
+            return None, lambda_
+        finite = math.isfinite(after)
+        ratio = reduction_ratio(before, after, predicted) if finite else -math.inf
+        rule = self.lambda_rule
+        return ratio, rule(lambda_, ratio, predicted) if rule else lambda_

@@ -1,0 +1,76 @@
+"""The exact natural gradient, with the dense matrix: what K-FAC approximates."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from kfac_ref.backend import Array
+from kfac_ref.errors import Unsupported, choose
+from kfac_ref.fisher import empirical_fisher_matrix, fisher_matrix, ggn_matrix
+from kfac_ref.matrices import Dense
+from kfac_ref.optimizer.baselines import Baseline, Number, Step, at
+from kfac_ref.optimizer.stages import check_finite_stage
+from kfac_ref.products import MATRICES
+from kfac_ref.schedules import require
+
+
+@dataclass(frozen=True)
+class NaturalGradientState:
+    """theta alone."""
+
+    theta: Array
+    step: int = 0
+
+
+@dataclass(frozen=True)
+class NaturalGradient(Baseline):
+    """theta <- theta - alpha (C + (lambda + eta) I)^-1 grad h. Amari 1998.
+
+    C is the Fisher of the batch, its GGN or the empirical Fisher, (P, P); a network of
+    more than `limit` parameters raises Unsupported. A singular C without damping raises
+    NotPositiveDefinite.
+    """
+
+    learning_rate: Number = 1.0
+    lambda_: float = 0.0
+    matrix: str = "fisher"
+    limit: int = 5000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        choose("matrix", self.matrix, MATRICES)
+        fits = 0 <= self.lambda_ < math.inf
+        require(fits, "NaturalGradient lambda_", ">= 0", self.lambda_)
+        P = self.network.size
+        if self.limit < P:
+            raise Unsupported(
+                f"NaturalGradient: the dense {self.matrix} matrix of {P:,} parameters "
+                f"takes {8e-9 * P * P:.2g} GB and a time that grows with the cube; "
+                f"expected at most limit = {self.limit:,} parameters; use KFAC or "
+                "HessianFree, or raise the limit"
+            )
+
+    def init(self, params: list[Array]) -> NaturalGradientState:
+        return NaturalGradientState(self.network.flatten(params))
+
+    def step(
+        self, state: NaturalGradientState, x: Array, y: Array, rng: np.random.Generator
+    ) -> tuple[NaturalGradientState, Step]:
+        loss, gradient = self._loss(state.theta, x, y)
+        alpha = at(self.learning_rate, state.step)
+        C = self._curvature(state, x, y)
+        direction = -C.solve(gradient, self.lambda_ + self.l2)
+        check_finite_stage("proposal", direction, self.network)
+        update = alpha * direction
+        moved = NaturalGradientState(self._moved(state.theta, update), state.step + 1)
+        return moved, Step(loss, gradient, update, alpha, lambda_=self.lambda_)
+
+    def _curvature(self, state: NaturalGradientState, x: Array, y: Array) -> Dense:
+        params = self.params(state)
+        if self.matrix == "fisher":
+            return fisher_matrix(self.network, params, x)
+        exact = ggn_matrix if self.matrix == "ggn" else empirical_fisher_matrix
+        return exact(self.network, params, x, y)
