@@ -7,7 +7,11 @@ import pytest
 
 import transcription
 from helpers import assert_exact, host
+from kfac_ref.damping import separate
+from kfac_ref.distributions import Normal
+from kfac_ref.layers import Dense
 from kfac_ref.levenberg_marquardt import LevenbergMarquardt
+from kfac_ref.network import Network
 from kfac_ref.optimizer import KFAC, MovingAverage
 from optimizer_cases import KINDS, SEED, on_host, problem, run, sampler
 
@@ -264,3 +268,49 @@ def test_kfac_jax_fixed_rate_momentum_and_norm_constraint(kind, xp, rng):
         if rho is not None:
             assert_exact(trace.verdict.predicted, change, CLOSE)
             assert_exact(trace.verdict.ratio, rho, CLOSE)
+
+
+# LBANN and ChainerKFAC, by hand: a = (1, 0), (1, 2) and g = 1, -1 give the factors
+# A = [[1, 1], [1, 2]] and G = 1 (A (x) G is exact here), and the gradient (0, -1).
+LBANN = {
+    (1.0, "off"): (0.1, -0.2),
+    (0.25, "off"): (64 / 145, -16 / 29),
+    (0.25, "trace"): (0.41269969, -0.53906264),
+}
+
+
+def one_layer(xp, **options):
+    """The proposal of the first step, with the sign of LBANN, and its clip factor."""
+    net = Network([Dense(2, 1, bias=False)], Normal(1.0, normalized=False))
+    x = xp.asarray(np.array([[1.0, 0.0], [1.0, 2.0]]))
+    y = xp.asarray(np.array([[-1.0], [1.0]]))
+    kfac = KFAC(
+        net, **LIBRARY, estimate="empirical", lambda_rule=None, momentum=0.9, **options
+    )
+    params = [xp.asarray(np.zeros((2, 1)))]
+    (state,), (trace,) = run(kfac, params, [(x, y)])
+    assert_exact(trace.gradient, np.array([0.0, -1.0]))
+    assert_exact(state.theta, host(trace.proposal.update))
+    rate = kfac.learning_rate * trace.proposal.clip
+    assert_exact(trace.proposal.update, rate * host(trace.proposal.direction))
+    return -host(trace.proposal.direction), trace.proposal.clip
+
+
+@pytest.mark.parametrize(("damping", "pi"), LBANN)
+def test_lbann_by_hand(damping, pi, xp):
+    """Damping is added as it is; the clip shortens to a length of sqrt(0.001)."""
+    options = dict(
+        lambda_=damping, damping_rule=lambda M, d: separate(M, d, d, pi),
+        norm_constraint=0.001, clip="euclidean",
+    )  # fmt: skip
+    P, nu = one_layer(xp, learning_rate=1.0, **options)
+    assert np.abs(P - LBANN[damping, pi]).max() < 5e-9
+    assert_exact(nu, (0.001 / (P @ P)) ** 0.5)
+    P, nu = one_layer(xp, learning_rate=0.01, **options)
+    assert nu == 1.0
+
+
+def test_chainerkfac_by_hand(xp):
+    """Factored Tikhonov damping with pi, of the empirical Fisher."""
+    P, _ = one_layer(xp, lambda_=0.25, learning_rate=0.1)
+    assert np.abs(P - [0.22106978, -0.35644681]).max() < 5e-9

@@ -68,7 +68,7 @@ class KFAC(Options):
         """
         loss, gradient = self._loss_and_gradient(state, x, y)
         S1, S2 = (subset_stage(x, y, tau, rng) for tau in (self.tau_1, self.tau_2))
-        statistics, average = self._statistics(state, *S1, rng)
+        newest, average = self._statistics(state, *S1, rng)
         model = self._model(state, *S2, gradient, average.value)
         carried = self._carried(state, gradient)
         proposal = self._propose(state, average.value, carried, model)
@@ -82,9 +82,7 @@ class KFAC(Options):
             theta, last, average, state.iterates.add(theta), verdict.lambda_,
             proposal.gamma, proposal.damped, proposal.inverse, state.step + 1,
         )  # fmt: skip
-        return moved, Trace(
-            loss, gradient, statistics, average.value, proposal, verdict
-        )
+        return moved, Trace(loss, gradient, newest, average.value, proposal, verdict)
 
     # The stages, with the options of this optimizer.
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from kfac_ref.damping import factored_tikhonov
 from kfac_ref.errors import Unsupported, ValueRangeError, choose
-from kfac_ref.estimates import Estimate
+from kfac_ref.estimates import Estimate, make_estimate
 from kfac_ref.levenberg_marquardt import OMEGA_2, LevenbergMarquardt
 from kfac_ref.matrices import SymmetricMatrix
 from kfac_ref.network import Network
@@ -23,6 +23,7 @@ from kfac_ref.optimizer.averages import MovingAverage
 from kfac_ref.optimizer.stages import CLIPS
 from kfac_ref.products import MATRICES
 from kfac_ref.schedules import require
+from kfac_ref.structures import STRUCTURES
 
 MOMENTA = ("update", "gradient")
 
@@ -71,6 +72,7 @@ class Options:
         choose("momentum_of", self.momentum_of, MOMENTA)
         choose("clip", self.clip, CLIPS)
         choose("matrix", self.matrix, (*MATRICES, "approximation"))
+        make_estimate(self.estimate, self.samples)
         for name, value in vars(self).items():
             if name.endswith("_every") or name == "inverse_early":
                 whole = isinstance(value, int) and value >= 0
@@ -83,6 +85,7 @@ class Options:
             if name in ("tau_1", "tau_2"):
                 require(0 < value <= 1, name, "a share in (0, 1]", value)
         self._check_together()
+        self._check_structure()
 
     def _check_together(self) -> None:
         """Options that need or exclude one another."""
@@ -102,11 +105,28 @@ class Options:
                 "gamma_every: the search for gamma starts at sqrt(lambda_ + l2), which "
                 "is 0; expected gamma_every=0 with it"
             )
+
+    def _check_structure(self) -> None:
+        for name in self.structures:
+            choose("structure", name, STRUCTURES)
+        averaged = self.average.variant != "latest"
+        if averaged and "eigenvalue_corrected" in self.structures:
+            raise Unsupported(
+                "structure 'eigenvalue_corrected': its basis turns from step to step, "
+                "so its numbers have no mean; expected average=MovingAverage('latest')"
+            )
         if (self.structure, self.matrix) == ("block_tridiagonal", "approximation"):
             raise Unsupported(
                 "matrix 'approximation': block_tridiagonal cannot be multiplied before "
                 "it is damped; use 'fisher'"
             )
+
+    @property
+    def structures(self) -> list[str]:
+        """The names of all structures: one, or one for each layer."""
+        if isinstance(self.structure, str):
+            return [self.structure]
+        return list(self.structure)
 
     @property
     def rate(self) -> float:
