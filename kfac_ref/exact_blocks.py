@@ -90,7 +90,9 @@ def _add_stacked(F: Array, pairs: Pairs, wanted: Sequence[int], panel: int) -> N
             S[:, :, start:end] = D.reshape(*D.shape[:2], -1)
         S = S.reshape(-1, P)
         for p in range(0, P, step):
-            _add_mirrored(F, S[:, p : p + step].T @ S[:, p:], p, p)
+            few, q = S[:, p : p + step], min(p + step, P)
+            _add_mirrored(F, few.T @ few, p, p)  # BLAS: half of the arithmetic
+            _add_mirrored(F, few.T @ S[:, q:], p, q)
 
 
 def _add_mirrored(F: Array, panel: Array, top: int, left: int) -> None:
