@@ -27,6 +27,10 @@ class ValueRangeError(KfacError, ValueError):
     """An array holds values that are not finite, or outside their range."""
 
 
+class NotFinite(ValueRangeError):
+    """An array holds NaN or infinity."""
+
+
 class UnknownName(KfacError, ValueError):
     """A name that is not on the list; the message suggests the closest one."""
 
@@ -110,7 +114,7 @@ def check_batch(what: str, array: Any) -> None:
 
 
 def check_finite(what: str, array: Any) -> None:
-    """ValueRangeError if a number of `array` is NaN or infinite."""
+    """NotFinite if a number of `array` is NaN or infinite."""
     from kfac_ref.backend import get_xp
 
     xp = get_xp(array)
@@ -120,7 +124,7 @@ def check_finite(what: str, array: Any) -> None:
         )
     bad = ~xp.isfinite(array)
     if array.dtype.kind == "f" and bool(xp.any(bad)):
-        raise ValueRangeError(
+        raise NotFinite(
             f"{what}: {int(xp.sum(bad))} of {array.size} numbers are NaN or infinite"
         )
 

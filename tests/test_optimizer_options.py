@@ -451,6 +451,11 @@ def broken(stage, params, x, y, xp):
         params[0] = xp.asarray(np.vstack([np.zeros((5, 4)), host(params[0])[5:]]))
         x, y = 1e160 * x, 1e150 * y
         options["estimate"] = "expectation"
+    elif stage in ("statistics", "damped matrix"):  # A of layer 0 is 1e320
+        params[0] = xp.asarray(np.vstack([np.zeros((5, 4)), host(params[0])[5:]]))
+        x = 1e160 * x
+        if stage == "damped matrix":  # a chain is looked at where it is damped
+            options["structure"] = "block_tridiagonal"
     elif stage == "proposal":  # of layer 2
         options["damping_rule"] = nearly_zero
         y = 1e10 * y
@@ -476,6 +481,8 @@ def nearly_zero(matrix, damping):
 WHERE = {
     "loss": "",
     "gradient": "0: Dense(5, 4)",
+    "statistics": "0: Dense(5, 4)",
+    "damped matrix": "0: Dense(5, 4)",
     "proposal": "2: Dense(4, 7)",
     "quadratic model": "",
     "update": "0: Dense(5, 4)",

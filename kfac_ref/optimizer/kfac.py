@@ -23,6 +23,7 @@ from kfac_ref.optimizer.stages import (
     clip_stage,
     coefficient_stage,
     damping_stage,
+    diverging,
     invert_stage,
     loss_stage,
     product_stage,
@@ -112,10 +113,11 @@ class KFAC(Options):
     def _curvature(
         self, state: State, x: Array, y: Array, rng: np.random.Generator
     ) -> Any:
-        return statistics_stage(
-            self.network, state.theta, x, y, rng,
-            self.structure, self.estimate, self.samples,
-        )  # fmt: skip
+        with diverging("statistics", self.network):
+            return statistics_stage(
+                self.network, state.theta, x, y, rng,
+                self.structure, self.estimate, self.samples,
+            )  # fmt: skip
 
     def _model(
         self, state: State, x: Array, y: Array, gradient: Array, average: Any
@@ -149,7 +151,8 @@ class KFAC(Options):
         """
 
         def of(gamma: float) -> Proposal:
-            damped = damping_stage(average, gamma**2, self.damping_rule)
+            with diverging("damped matrix", self.network):
+                damped = damping_stage(average, gamma**2, self.damping_rule)
             return self._proposal(state, gamma, damped, None, gradient, model)
 
         if self.due(state.step, self.gamma_every):

@@ -17,13 +17,14 @@ moves from one step to the next (averages, inverses, lambda) is put together in 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from kfac_ref.backend import Array, asarray, get_xp
-from kfac_ref.errors import ShapeError, Unsupported, ValueRangeError, choose
+from kfac_ref.errors import NotFinite, ShapeError, Unsupported, ValueRangeError, choose
 from kfac_ref.estimates import Estimate
 from kfac_ref.matrices import BlockDiagonal, BlockTridiagonalInverse, SymmetricMatrix
 from kfac_ref.network import Network
@@ -192,3 +193,13 @@ class Diverged(ValueRangeError):
             f"training diverged: the {stage}{where} is not finite; go on from the last "
             "state with a smaller learning rate or a larger damping"
         )
+
+
+@contextmanager
+def diverging(stage: str, network: Network) -> Iterator[None]:
+    """A matrix that is not finite becomes Diverged, with the stage and the layer."""
+    try:
+        yield
+    except NotFinite as error:
+        named = [name for name in network.names if str(error).startswith(name)]
+        raise Diverged(stage, *named[:1]) from error
