@@ -9,6 +9,13 @@ from kfac_ref.optimizer.kfac import KFAC
 from kfac_ref.optimizer.natural_gradient import NaturalGradient
 from kfac_ref.optimizer.stages import Diverged
 from kfac_ref.optimizer.state import Proposal, State, Trace, Verdict
+from kfac_ref.optimizer.training import (
+    History,
+    Run,
+    TrainingDiverged,
+    growing_batches,
+    train,
+)
 
 __all__ = [
     "KFAC",
@@ -17,12 +24,17 @@ __all__ = [
     "CheckpointError",
     "Diverged",
     "HessianFree",
+    "History",
     "MovingAverage",
     "NaturalGradient",
     "Proposal",
+    "Run",
     "State",
     "Trace",
+    "TrainingDiverged",
     "Verdict",
+    "growing_batches",
     "load_state",
     "save_state",
+    "train",
 ]

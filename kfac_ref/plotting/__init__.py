@@ -5,8 +5,14 @@ writes it, the same bytes for the same data. matplotlib is imported when a figur
 drawn, not before. Exact is blue, an approximation orange, an error grey.
 """
 
-from kfac_ref.plotting.curves import sampling_figure, spectra_figure, training_figure
+from kfac_ref.plotting.curves import (
+    fit_power_law,
+    sampling_figure,
+    spectra_figure,
+    training_figure,
+)
 from kfac_ref.plotting.heat_maps import heat_maps
+from kfac_ref.plotting.histories import histories_figure
 from kfac_ref.plotting.style import APPROXIMATION, ERROR, EXACT, STYLE, save, styled
 from kfac_ref.plotting.tables import comparison_figure
 
@@ -16,7 +22,9 @@ __all__ = [
     "EXACT",
     "STYLE",
     "comparison_figure",
+    "fit_power_law",
     "heat_maps",
+    "histories_figure",
     "sampling_figure",
     "save",
     "spectra_figure",

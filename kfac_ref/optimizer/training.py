@@ -1,0 +1,209 @@
+"""A training loop: batches in a seeded order, and what was seen on the way.
+
+An epoch is a permutation of the examples, drawn from the generator when it begins; its
+batches follow one another in it. Every batch has the size asked for: the examples that
+are left at the end of an epoch, too few for one more, wait for the next permutation.
+
+Nothing but the state and the generator goes from one update to the next. So a training
+that ended with an epoch and was put aside (`save_state`) goes on bit for bit, and so do
+many calls of `train(..., epochs=1)`, between which one may look, print or save.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import count, islice
+from typing import Any, Protocol
+
+import numpy as np
+
+from kfac_ref.backend import Array, asarray
+from kfac_ref.datasets import ExtraMissing
+from kfac_ref.errors import ShapeError
+from kfac_ref.network import Network
+from kfac_ref.optimizer.baselines import Number, at
+from kfac_ref.optimizer.stages import Diverged
+from kfac_ref.schedules import Bounded, Exponential, Schedule, require
+
+Data = tuple[Array, Any]  # x, y; y is a list of labels where there are several losses
+
+
+class Optimizer(Protocol):
+    """What KFAC and the baselines have in common."""
+
+    @property
+    def network(self) -> Network: ...
+
+    def init(self, params: list[Array]) -> Any: ...
+
+    def step(
+        self, state: Any, x: Array, y: Array, rng: np.random.Generator
+    ) -> tuple[Any, Any]: ...
+
+    def params(self, state: Any) -> list[Array]: ...
+
+
+@dataclass(frozen=True)
+class History:
+    """A number for each update, (updates,), on the host; NaN where there is none."""
+
+    update: np.ndarray  # its number, counted by the state from 1
+    epoch: np.ndarray  # examples seen in this call, over N; after the update
+    seconds: np.ndarray  # spent in the steps of this call; evaluation not counted
+    batch: np.ndarray  # its size
+    loss: np.ndarray  # h on the batch, before the update
+    evaluation: np.ndarray  # after the update
+    lambda_: np.ndarray  # for the next update
+    alpha: np.ndarray
+    mu: np.ndarray
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where a training ended, and its history."""
+
+    state: Any
+    history: History
+
+
+class TrainingDiverged(Diverged):
+    """Diverged, with what was reached: `run.state` is the last good state."""
+
+    def __init__(self, error: Diverged, run: Run):
+        super().__init__(error.stage, error.layer)
+        self.run = run
+        self.args = (f"in update {run.state.step + 1}: {error}",)
+
+
+def growing_batches(first: int, last: int, update: int = 500) -> Schedule:
+    """m_k = min(m_1 exp((k - 1) / b), N) in update k, b such that m_update = N.
+
+    m_1 = first, N = last. Martens & Grosse 2015, section 13: from 1000, m_500 = N.
+    """
+    return Bounded(Exponential.through(first, last, update - 1), high=last)
+
+
+def train(
+    optimizer: Optimizer,
+    start: Any,
+    data: Data,
+    batch_size: Number,
+    rng: np.random.Generator,
+    *,
+    updates: int | None = None,
+    epochs: int | None = None,
+    evaluation: Data | Callable[[Any], float] | None = None,
+    evaluate_every: int = 1,
+    progress: bool = True,
+) -> Run:
+    """Train from parameters (a list) or from a state, for `updates` or for `epochs`.
+
+    batch_size: a number, or a schedule of the updates done (by the state), rounded.
+    evaluation: data on which to take the mean loss (without L2), or a function of the
+    state; after every so many updates, and after the last. With `progress` there is a
+    bar where somebody looks at a terminal. Raises ValueRangeError, ShapeError,
+    TrainingDiverged, ExtraMissing (a terminal, but no tqdm), and the errors of a step.
+    """
+    x, y = data
+    N = _examples(x, y)
+    _check_length(updates, epochs)
+    require(evaluate_every >= 1, "evaluate_every", ">= 1", evaluate_every)
+    state = optimizer.init(start) if isinstance(start, list) else start
+    stream = islice(_batches(N, batch_size, rng, state.step, epochs), updates)
+    if progress and sys.stderr.isatty():
+        stream = _bar(stream, updates)
+    rows: list[list[float]] = []
+    seen, seconds = 0, 0.0
+    for chosen in stream:
+        began = time.perf_counter()
+        try:
+            state, trace = optimizer.step(state, *_select(x, y, chosen), rng)
+        except Diverged as error:
+            raise TrainingDiverged(error, Run(state, _history(rows))) from error
+        seconds += time.perf_counter() - began
+        seen += len(chosen)
+        due = evaluation is not None and state.step % evaluate_every == 0
+        value = _evaluate(optimizer, state, evaluation) if due else math.nan
+        row = [state.step, seen / N, seconds, len(chosen), trace.loss, value]
+        rows.append([*row, *_numbers(trace)])
+    if rows and evaluation is not None and not due:
+        rows[-1][5] = _evaluate(optimizer, state, evaluation)
+    return Run(state, _history(rows))
+
+
+def _batches(
+    N: int, size: Number, rng: np.random.Generator, step: int, epochs: int | None
+) -> Iterator[np.ndarray]:
+    """The numbers of the examples of every batch."""
+    for _ in count() if epochs is None else range(epochs):
+        order, begin = rng.permutation(N), 0
+        while begin + (m := _size(size, step, N)) <= N:
+            yield order[begin : begin + m]
+            begin, step = begin + m, step + 1
+
+
+def _size(size: Number, step: int, N: int) -> int:
+    value = at(size, step)
+    m = round(value) if math.isfinite(value) else 0
+    expected = f"from 1 to {N}, the number of examples"
+    require(1 <= m <= N, f"batch_size of update {step + 1}", expected, value)
+    return m
+
+
+def _select(x: Array, y: Any, chosen: np.ndarray) -> tuple[Array, Any]:
+    several = isinstance(y, list | tuple)
+    there = asarray(chosen, like=x)
+    return x[there], [part[there] for part in y] if several else y[there]
+
+
+def _examples(x: Array, y: Any) -> int:
+    """N, which x and all labels must have in common."""
+    for part in y if isinstance(y, list | tuple) else [y]:
+        if len(part) != len(x):
+            raise ShapeError(
+                f"data: expected as many labels as inputs, {len(x)}, found {len(part)}"
+            )
+    return len(x)
+
+
+def _check_length(updates: int | None, epochs: int | None) -> None:
+    given = [number for number in (updates, epochs) if number is not None]
+    fits = len(given) == 1 and given[0] >= 1
+    found = {"updates": updates, "epochs": epochs}
+    require(fits, "length of the training", "either updates or epochs, >= 1", found)
+
+
+def _evaluate(optimizer: Optimizer, state: Any, evaluation: Any) -> float:
+    if callable(evaluation):
+        return float(evaluation(state))
+    x, y = evaluation
+    return float(optimizer.network.loss(optimizer.params(state), x, y))
+
+
+def _numbers(trace: Any) -> list[float]:
+    """lambda, alpha and mu of KFAC's trace or of a baseline's."""
+    verdict = getattr(trace, "verdict", trace)
+    proposal = getattr(trace, "proposal", trace)
+    found = (verdict.lambda_, proposal.alpha, proposal.mu)
+    return [math.nan if number is None else number for number in found]
+
+
+def _history(rows: list[list[float]]) -> History:
+    columns = np.array(rows, dtype=np.float64).reshape(-1, 9).T.copy()
+    update, epoch, seconds, batch, *others = columns
+    return History(update.astype(int), epoch, seconds, batch.astype(int), *others)
+
+
+def _bar(stream: Iterable, total: int | None) -> Any:
+    try:
+        from tqdm import tqdm
+    except ImportError as error:
+        raise ExtraMissing(
+            f"the progress bar needs tqdm, which cannot be imported ({error}); install "
+            "it: pip install 'kfac_ref[demo]', or train with progress=False"
+        ) from error
+    return tqdm(stream, desc="training", total=total, unit="update", leave=False)
