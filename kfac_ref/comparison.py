@@ -20,7 +20,9 @@ from kfac_ref.distances import (
     angle_between,
     damped_norm,
     damped_norm_ratio,
+    difference,
     inverse_error,
+    not_zero,
     relative_frobenius_error,
     relative_spectral_error,
     spectral_norm,
@@ -97,7 +99,7 @@ def compare(
     _check_sizes(exact, built, gradient, layers)
     sizes = [D.size for D in gradient]
     scopes = [
-        _Scope(layer, F, F.inverse(damping), grad, F.solve(grad, damping))
+        _scope(layer, F, grad, damping)
         for layer, F, grad in zip(
             [*layers, None],
             [*diagonal_blocks(exact, sizes), exact],
@@ -118,9 +120,28 @@ class _Scope:
 
     layer: str | None
     exact: SymmetricMatrix
+    frobenius: float  # ||F||_F
+    spectral: float  # ||F||_2
     inverse: SymmetricMatrix  # (F + lambda I)^-1
     gradient: Array
     natural: Array  # (F + lambda I)^-1 grad
+    length: float  # damped norm of the latter
+
+
+def _scope(
+    layer: str | None, F: SymmetricMatrix, gradient: Array, damping: float
+) -> _Scope:
+    natural = F.solve(gradient, damping)
+    return _Scope(
+        layer,
+        F,
+        not_zero(F, F.frobenius_norm()),
+        spectral_norm(F.to_dense()),
+        F.inverse(damping),
+        gradient,
+        natural,
+        damped_norm(natural, F, damping),
+    )
 
 
 def _rows(
@@ -131,20 +152,21 @@ def _rows(
     blocks = diagonal_blocks(whole, [scope.exact.size for scope in scopes[:-1]])
     has_shares = sum(block.storage for block in blocks) == whole.storage
     for scope, M in zip(scopes, [*blocks, whole], strict=True):
-        F, v = scope.exact, scope.natural
+        F = scope.exact
         start = perf_counter()
         u = M.solve(scope.gradient, damping)
         float(u[0])  # a device is waited for
         seconds = perf_counter() - start
+        D = difference(M, F)
         yield Row(
             approximation=name,
             layer=scope.layer,
             parameters=M.size,
-            frobenius_error=relative_frobenius_error(M, F),
-            spectral_error=relative_spectral_error(M, F),
+            frobenius_error=float(get_xp(D).linalg.norm(D)) / scope.frobenius,
+            spectral_error=spectral_norm(D) / scope.spectral,
             inverse_error=relative_frobenius_error(M.inverse(damping), scope.inverse),
-            angle=angle_between(u, v),
-            damped_norm_ratio=damped_norm(u, F, damping) / damped_norm(v, F, damping),
+            angle=angle_between(u, scope.natural),
+            damped_norm_ratio=damped_norm(u, F, damping) / scope.length,
             storage=M.storage if M is whole or has_shares else None,
             build_seconds=built.seconds if M is whole else None,
             solve_seconds=seconds,

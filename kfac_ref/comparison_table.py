@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import compress
 from typing import Any
 
 from kfac_ref.errors import choose
@@ -56,19 +57,17 @@ class Comparison:
         return {"damping": self.damping, "rows": [asdict(row) for row in self.rows]}
 
     def __str__(self) -> str:
-        width = max(len(name) for name in self.approximations)
+        heads = ["", *(head for head, _ in COLUMNS.values())]
+        table = [[f"  {row.approximation}", *_cells(row)] for row in self.rows]
+        widths = [max(map(len, column)) for column in zip(heads, *table, strict=True)]
         lines = []
         for layer in self.layers:
-            rows = [row for row in self.rows if row.layer == layer]
-            P, title = rows[0].parameters, layer or "whole matrix"
+            here = [row.layer == layer for row in self.rows]
+            P = self.rows[here.index(True)].parameters
+            title = layer or "whole matrix"
             lines += ["", f"{title} ({P:,} x {P:,}), lambda = {self.damping:g}"]
-            lines.append(
-                " " * (width + 2) + _line([head for head, _ in COLUMNS.values()])
-            )
-            lines += [
-                f"  {row.approximation:<{width}}" + _line([*_cells(row)])
-                for row in rows
-            ]
+            lines += [_line(heads, widths)]
+            lines += [_line(cells, widths) for cells in compress(table, here)]
         return "\n".join(lines[1:])
 
     def plot(self) -> Any:
@@ -90,11 +89,14 @@ COLUMNS = {
 }
 
 
-def _line(cells: list[str]) -> str:
-    return "".join(f"{cell:>12}" for cell in cells)
+def _line(cells: list[str], widths: list[int]) -> str:
+    """The first cell to the left, the others to the right."""
+    pairs = list(zip(cells, widths, strict=True))
+    first, others = pairs[0], pairs[1:]
+    return "  ".join([first[0].ljust(first[1]), *(c.rjust(w) for c, w in others)])
 
 
-def _cells(row: Row) -> Iterable[str]:
+def _cells(row: Row) -> Iterator[str]:
     for name, (_, form) in COLUMNS.items():
         value = getattr(row, name)
         yield "-" if value is None else form.format(value)

@@ -26,21 +26,21 @@ def relative_frobenius_error(
     approximation: SymmetricMatrix, exact: SymmetricMatrix
 ) -> float:
     """||M - F||_F / ||F||_F."""
-    difference = _difference(approximation, exact)
-    norm = float(get_xp(difference).linalg.norm(difference))
-    return norm / _not_zero(exact, exact.frobenius_norm())
+    D = difference(approximation, exact)
+    norm = not_zero(exact, exact.frobenius_norm())
+    return float(get_xp(D).linalg.norm(D)) / norm
 
 
 def relative_spectral_error(
     approximation: SymmetricMatrix, exact: SymmetricMatrix
 ) -> float:
     """||M - F||_2 / ||F||_2, both by Lanczos iterations."""
-    difference = _difference(approximation, exact)
-    norm = _not_zero(exact, spectral_norm(exact.to_dense()))
-    return spectral_norm(difference) / norm
+    D = difference(approximation, exact)
+    return spectral_norm(D) / not_zero(exact, spectral_norm(exact.to_dense()))
 
 
-def _not_zero(exact: SymmetricMatrix, norm: float) -> float:
+def not_zero(exact: SymmetricMatrix, norm: float) -> float:
+    """`norm`, by which an error is divided; ValueRangeError if it is zero."""
     if norm == 0.0:
         raise ValueRangeError(
             f"{exact.label}: the exact matrix is zero, so an error relative to it has "
@@ -113,7 +113,7 @@ def damped_norm(v: Array, exact: SymmetricMatrix, damping: float) -> float:
     return math.sqrt(float(v @ (exact @ v)) + damping * float(v @ v))
 
 
-def _difference(approximation: SymmetricMatrix, exact: SymmetricMatrix) -> Array:
+def difference(approximation: SymmetricMatrix, exact: SymmetricMatrix) -> Array:
     """M - F as an array (P, P)."""
     if approximation.size != exact.size:
         raise ShapeError(

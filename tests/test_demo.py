@@ -24,7 +24,7 @@ from kfac_ref.demo.problem import (
     make_problem,
     progress,
 )
-from kfac_ref.demo.reporting import summarize
+from kfac_ref.demo.reporting import summarize, summarize_sampling
 from kfac_ref.demo.training import Training, kfac_step, train
 from kfac_ref.errors import NotPositiveDefinite, ShapeError
 from kfac_ref.pairs import propagate
@@ -114,7 +114,7 @@ def test_nets_that_are_too_large_are_refused_with_the_number():
 
 def test_without_tqdm_the_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "tqdm", None)
-    with pytest.raises(ExtraMissing, match=r"need tqdm.*kfac_ref\[demo\]"):
+    with pytest.raises(ExtraMissing, match=r"needs tqdm.*kfac_ref\[demo\]"):
         progress([], "nothing")
 
 
@@ -229,7 +229,7 @@ def test_more_labels_bring_the_sampled_fisher_nearer(small, params, monkeypatch)
     sampling = measuring.sample(small, Training(params))
     assert sampling.examples == 7 and sampling.samples == [1, 101]
     fisher, kfac = np.array(sampling.fisher), np.array(sampling.kfac)
-    assert fisher.shape == kfac.shape == (2, 3)
+    assert fisher.shape == kfac.shape == (2, 2)
     assert fisher[1].max() < fisher[0].min() / 2
     assert kfac[1].min() > 0.2  # what K-FAC leaves out, no label brings back
 
@@ -254,3 +254,10 @@ def test_the_summary_follows_from_the_numbers():
     assert "stores 123 numbers, the exact Fisher 2,500" in shares
     rows[2] = row("other", 0.9, 10.0)
     assert "closest is other (10.0°)" in summarize(Comparison(LAMBDA, rows))[0]
+    fisher = [[0.8, 0.6], [0.2, 0.15]]  # a quarter, for nine times as many
+    sampling = measuring.Sampling(7, [1, 9], fisher, [[0.9, 0.8], [0.5, 0.6]])
+    text = summarize_sampling(sampling)
+    slope = -np.log(4) / np.log(9)
+    assert "From 1 to 9 sampled labels the error of the Fisher falls from 0.7" in text
+    assert f"to 0.175, with slope {slope:.3f} (theory" in text
+    assert "that of K-FAC from 0.85 to 0.55 (first 7 examples)" in text

@@ -22,6 +22,7 @@ from kfac_ref.plotting import (
     APPROXIMATION,
     ERROR,
     EXACT,
+    fit_power_law,
     heat_maps,
     sampling_figure,
     save,
@@ -69,19 +70,19 @@ def test_a_small_heat_map_draws_every_entry(xp, rng):
 
 
 def test_a_large_heat_map_draws_root_mean_squares_of_cells(rng):
-    F, M = symmetric(rng, 403), symmetric(rng, 403)  # 202 cells of 2, the last of 1
+    F, M = symmetric(rng, 403), symmetric(rng, 403)  # 135 cells of 3, the last of 1
     figure = heat_maps(Dense(F), Dense(M), "sampled", [203, 200])
     for ax, drawn in zip(figure.axes[:3], (F, M, M - F), strict=True):
         cells = image(ax)
-        assert cells.shape == (202, 202)
-        corner = math.sqrt((drawn[2:4, 6:8] ** 2).sum() / 4)
-        assert cells[1, 3] == pytest.approx(corner, rel=1e-12)
-        assert cells[201, 201] == pytest.approx(abs(drawn[402, 402]), rel=1e-12)
-        edge = math.sqrt((drawn[402, :2] ** 2).sum() / 2)
-        assert cells[201, 0] == pytest.approx(edge, rel=1e-12)
+        assert cells.shape == (135, 135)
+        inside = math.sqrt((drawn[3:6, 12:15] ** 2).sum() / 9)
+        assert cells[1, 4] == pytest.approx(inside, rel=1e-12)
+        assert cells[134, 134] == pytest.approx(abs(drawn[402, 402]), rel=1e-12)
+        edge = math.sqrt((drawn[402, :3] ** 2).sum() / 3)
+        assert cells[134, 0] == pytest.approx(edge, rel=1e-12)
         assert ax.get_xlim() == (0, 403) and ax.get_ylim() == (403, 0)
-        assert ax.get_images()[0].get_extent() == [0, 404, 404, 0]
-    assert "2 x 2 entries" in figure.axes[3].get_ylabel()
+        assert ax.get_images()[0].get_extent() == [0, 405, 405, 0]
+    assert "3 x 3 entries" in figure.axes[3].get_ylabel()
     error = np.linalg.norm(M - F) / np.linalg.norm(F)
     assert figure.axes[2].get_title().endswith(f"{error:.3g}")
 
@@ -106,7 +107,8 @@ def test_the_slope_of_a_power_law(exponent):
     errors = [0.7 * m**exponent for m in samples]
     figure = sampling_figure(samples, errors, {"K-FAC": [0.6, 0.5, 0.5, 0.5]})
     (ax,) = figure.axes
-    assert ax.get_title().endswith(f"slope {exponent:.3f}")
+    assert ax.get_title() == f"error against the exact Fisher: slope {exponent:.3f}"
+    assert fit_power_law(samples, errors) == pytest.approx((exponent, 0.7))
     found = lines(ax)
     drawn = found["Fisher, sampled labels"]
     np.testing.assert_array_equal(drawn.get_xdata(), samples)

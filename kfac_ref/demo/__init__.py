@@ -11,7 +11,7 @@ from __future__ import annotations
 from time import perf_counter
 
 from kfac_ref.demo.measuring import measure
-from kfac_ref.demo.problem import Settings, make_problem
+from kfac_ref.demo.problem import Settings, extra, make_problem
 from kfac_ref.demo.reporting import announce, report
 from kfac_ref.demo.training import train
 
@@ -22,8 +22,10 @@ def run(settings: Settings) -> None:
     """Everything, from the data to the figures. Raises KfacError, OSError."""
     start = perf_counter()
     settings.out.mkdir(parents=True, exist_ok=True)  # fail early if that cannot be
-    problem = make_problem(settings)
-    announce(problem)
-    training = train(problem)
-    report(problem, training, measure(problem, training))
+    # NumPy's and SciPy's BLAS have threads of their own, which get in each other's way
+    with extra("threadpoolctl").threadpool_limits(1):
+        problem = make_problem(settings)
+        announce(problem)
+        training = train(problem)
+        report(problem, training, measure(problem, training))
     print(f"{perf_counter() - start:.0f} s in all")

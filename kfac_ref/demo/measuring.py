@@ -27,7 +27,7 @@ from kfac_ref.structures import (
 )
 
 SAMPLES = [1, 2, 4, 8, 16, 32, 64, 128]  # labels sampled for each example
-DRAWS, FEW = 3, 500  # how often; for how many examples (all would take minutes)
+DRAWS, FEW = 2, 500  # how often; for how many examples (all would take minutes)
 
 
 @dataclass(frozen=True)

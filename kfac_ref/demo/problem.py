@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -99,11 +100,16 @@ def _load(data: str) -> tuple[Array, Array, str]:
 
 def progress(items: Iterable, task: str, total: int | None = None) -> Any:
     """`items`, with a progress bar where somebody looks at a terminal."""
+    tqdm = extra("tqdm").tqdm
+    return tqdm(items, desc=f"{task:<10}", total=total, leave=False, disable=None)
+
+
+def extra(module: str) -> Any:
+    """A module of the extra `demo`, or ExtraMissing."""
     try:
-        from tqdm import tqdm
+        return importlib.import_module(module)
     except ImportError as error:
         raise ExtraMissing(
-            f"the demo's progress bars need tqdm, which cannot be imported ({error}); "
-            "install it: pip install 'kfac_ref[demo]'"
+            f"the demo needs {module}, which cannot be imported ({error}); install it: "
+            "pip install 'kfac_ref[demo]'"
         ) from error
-    return tqdm(items, desc=f"{task:<24}", total=total, leave=False, disable=None)

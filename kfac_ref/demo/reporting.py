@@ -8,13 +8,16 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from kfac_ref.comparison import Comparison
-from kfac_ref.demo.measuring import Measurement
+from kfac_ref.demo.measuring import Measurement, Sampling
 from kfac_ref.demo.problem import Problem, progress
 from kfac_ref.demo.training import Training
 from kfac_ref.files import write_whole
 from kfac_ref.matrices import SymmetricMatrix
 from kfac_ref.plotting import (
+    fit_power_law,
     heat_maps,
     sampling_figure,
     save,
@@ -30,6 +33,12 @@ MAPS = [  # the approximations that get a heat map
     "block-tridiagonal",
     "block-diagonal",
 ]
+LEGEND = """\
+Frobenius, spectral: errors relative to the exact Fisher F; inverse: that of the
+inverse of F + lambda I; angle, norm ratio: the preconditioned gradient against the
+exact natural gradient; numbers: how many are stored (-: the layers share them). A
+layer is compared with its own block of F. "K-FAC, factored damping" and
+"block-tridiagonal" have lambda inside, so lambda I is taken off their matrices."""
 SPECTRA = ["K-FAC", "eigenvalue-corrected", "diagonal"]  # and those that get a curve
 Matrices = dict[str, SymmetricMatrix]
 
@@ -53,9 +62,9 @@ def report(problem: Problem, training: Training, measured: Measurement) -> None:
         f"{training.losses[-1]:.3f}, accuracy {training.accuracies[0]:.1%} to "
         f"{training.accuracies[-1]:.1%}; exact Fisher in {measured.exact.seconds:.2f} s"
     )
-    print(f"\n{measured.comparison}\n")
-    for line in (summary := summarize(measured.comparison)):
-        print(line)
+    print(f"\n{measured.comparison}\n\n{LEGEND}\n")
+    summary = [*summarize(measured.comparison), summarize_sampling(measured.sampling)]
+    print(*summary, sep="\n")
     out = problem.settings.out
     figures = _figures(problem, training, measured)
     for name, draw in progress(figures.items(), "drawing", len(figures)):
@@ -82,6 +91,21 @@ def summarize(comparison: Comparison) -> list[str]:
     ]
 
 
+def summarize_sampling(sampling: Sampling) -> str:
+    """What more labels are worth."""
+    slope, _ = fit_power_law(sampling.samples, sampling.fisher)
+    (few, many), (first, last) = (
+        (np.mean(errors[0]), np.mean(errors[-1]))
+        for errors in (sampling.fisher, sampling.kfac)
+    )
+    return (
+        f"From {sampling.samples[0]} to {sampling.samples[-1]} sampled labels the "
+        f"error of the Fisher falls from {few:.3g} to {many:.3g}, with slope "
+        f"{slope:.3f} (theory: -1/2), that of K-FAC from {first:.3g} to {last:.3g} "
+        f"(first {sampling.examples} examples)."
+    )
+
+
 def _figures(
     problem: Problem, training: Training, measured: Measurement
 ) -> dict[str, Callable[[], Any]]:
@@ -104,6 +128,7 @@ def _figures(
             sampling.samples,
             sampling.fisher,
             {"K-FAC from sampled labels": sampling.kfac},
+            f"error against the exact Fisher of {sampling.examples} examples",
         ),
         "spectra": partial(
             _draw_spectra, {"exact": exact}, spectra, problem.settings.damping

@@ -16,6 +16,7 @@ def sampling_figure(
     samples: Sequence[int],
     errors: Sequence,
     others: Mapping[str, Sequence] | None = None,
+    title: str = "error against the exact Fisher",
 ) -> Any:
     """Relative error against the number of sampled labels, both logarithmic.
 
@@ -23,13 +24,15 @@ def sampling_figure(
     labels; a line is fitted to all, and its slope stands in the title beside the
     guide's, -1/2. `others`, of the same shape, are drawn without a fit: their means.
     """
+    from matplotlib.ticker import LogLocator
+
     M, drawn = np.asarray(samples, float), np.reshape(errors, (len(samples), -1))
     every = np.repeat(M, drawn.shape[1])
-    slope, offset = np.polyfit(np.log(every), np.log(drawn.ravel()), 1)
+    slope, factor = fit_power_law(samples, errors)
     figure = new_figure(6.4, 4.6, "constrained")
     ax = figure.subplots()
     ax.loglog(every, drawn.ravel(), "o", color=ERROR, label="Fisher, sampled labels")
-    fitted = np.exp(offset) * M**slope
+    fitted = factor * M**slope
     ax.loglog(M, fitted, color=ERROR, label=f"fit: slope {slope:.3f}")
     guide = 0.6 * fitted[0] * (M / M[0]) ** -0.5
     ax.loglog(M, guide, "--", color="black", linewidth=1, label="guide: slope -1/2")
@@ -38,10 +41,23 @@ def sampling_figure(
         ax.loglog(M, means, marker + "-", color=APPROXIMATION, label=name)
     ax.set_xticks(M, [str(m) for m in samples])
     ax.minorticks_off()
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter("{x:g}")
     ax.set(xlabel="labels sampled for each example", ylabel="relative Frobenius error")
-    ax.set_title(f"error against the exact Fisher: slope {slope:.3f}")
+    ax.set_title(f"{title}: slope {slope:.3f}")
     ax.legend(loc="best")
     return figure
+
+
+def fit_power_law(x: Sequence, y: Sequence) -> tuple[float, float]:
+    """Slope s and factor f of y = f x^s, by least squares of the logarithms.
+
+    y has a number, or a list of them, for each of x.
+    """
+    drawn = np.reshape(y, (len(x), -1))
+    every = np.repeat(np.asarray(x, float), drawn.shape[1])
+    slope, offset = np.polyfit(np.log(every), np.log(drawn.ravel()), 1)
+    return float(slope), float(np.exp(offset))
 
 
 @styled

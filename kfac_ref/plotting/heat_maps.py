@@ -14,7 +14,7 @@ from kfac_ref.matrices import SymmetricMatrix
 from kfac_ref.plotting.style import APPROXIMATION, ERROR, EXACT, new_figure, styled
 
 SIGNED = ["#c5f3e8", "#2a9d8f", "#0b0d12", "#c2478f", "#ffd6ec"]  # dark at zero
-PIXELS = 400  # a side of a heat map; larger matrices are drawn as cells of entries
+PIXELS = 200  # a side of a heat map; larger matrices are drawn as cells of entries
 
 
 @styled
@@ -26,7 +26,7 @@ def heat_maps(
 ) -> Any:
     """Exact, approximation and difference side by side, on one colour scale.
 
-    Up to 400 rows every entry is drawn, with its sign. Larger matrices are cut into
+    Up to 200 rows every entry is drawn, with its sign. Larger matrices are cut into
     square cells, each drawn as the root mean square of its entries, on a log scale.
     White lines part the layers, which have `sizes` rows each.
     """
