@@ -86,20 +86,20 @@ class Conv2d(Layer):
                 x.shape[1:3], self.kernel, self.stride, self.dilation, self.padding
             )
         patches = self._patches(grid, x)
-        y, _ = self.dense.forward(params, patches)  # (N, T, c_out)
-        return y.reshape(y.shape[0], *grid.shape, self.c_out), (patches, grid)
+        y, a = self.dense.forward(params, patches)  # (N, T, c_out)
+        return y.reshape(y.shape[0], *grid.shape, self.c_out), (a, grid)
 
     def jvp(
         self, params: list[Array], tape: Tape, dparams: list[Array], dx: Array | None
     ) -> Array:
-        patches, grid = tape
+        a, grid = tape
         change = None if dx is None else self._patches(grid, dx)
-        dy = self.dense.jvp(params, patches, dparams, change)  # (K, N, T, c_out)
+        dy = self.dense.jvp(params, a, dparams, change)  # (K, N, T, c_out)
         return dy.reshape(*dy.shape[:2], *grid.shape, self.c_out)
 
     def vjp(self, params: list[Array], tape: Tape, dy: Array) -> Array:
-        patches, grid = tape
-        d = self.dense.vjp(params, patches, self.read_g(tape, dy))
+        a, grid = tape
+        d = self.dense.vjp(params, a, self.read_g(tape, dy))
         return grid.put_back(d.reshape(*d.shape[:-1], -1, self.c_in))
 
     def read_a(self, tape: Tape) -> Array:

@@ -41,14 +41,20 @@ class Dense(Layer):
 
     def forward(self, params: list[Array], x: Array) -> tuple[Array, Tape]:
         check_features(self, x, self.d_in)
-        return self._linear(params[0], x), x  # (N, ..., d_out)
+        get_xp(params[0], x)  # both from one backend
+        a = append_one(x) if self.bias else x
+        y = a.reshape(-1, a.shape[-1]) @ params[0]
+        return y.reshape(*x.shape[:-1], self.d_out), a  # (N, ..., d_out)
 
     def jvp(
         self, params: list[Array], tape: Tape, dparams: list[Array], dx: Array | None
     ) -> Array:
-        x = tape.reshape(-1, self.d_in)  # (N*T, d_in)
-        dy = self._linear(dparams[0], x).reshape(-1, *tape.shape[:-1], self.d_out)
-        return dy if dx is None else dy + dx @ params[0][: self.d_in]
+        a = tape.reshape(-1, tape.shape[-1])  # (N*T, d_in + 1)
+        dy = (a @ dparams[0]).reshape(-1, *tape.shape[:-1], self.d_out)
+        if dx is None:
+            return dy
+        rows = dx.reshape(-1, self.d_in) @ params[0][: self.d_in]
+        return dy + rows.reshape(dy.shape)
 
     def vjp(self, params: list[Array], tape: Tape, dy: Array) -> Array:
         rows = dy.reshape(-1, self.d_out)  # one matrix product for all vectors
@@ -56,14 +62,7 @@ class Dense(Layer):
         return dx.reshape(*dy.shape[:-1], self.d_in)
 
     def read_a(self, tape: Tape) -> Array:
-        x = tape.reshape(tape.shape[0], -1, self.d_in)
-        return append_one(x) if self.bias else x  # (N, T, d_in + 1)
+        return tape.reshape(tape.shape[0], -1, tape.shape[-1])  # (N, T, d_in + 1)
 
     def read_g(self, tape: Tape, dy: Array) -> Array:
         return dy.reshape(*dy.shape[:2], -1, self.d_out)  # (K, N, T, d_out)
-
-    def _linear(self, W: Array, x: Array) -> Array:
-        """[x, 1] W, also for a stack (K, d_in + 1, d_out) of matrices W."""
-        get_xp(W, x)  # both from one backend
-        y = x @ W[..., : self.d_in, :]
-        return y + W[..., self.d_in :, :] if self.bias else y
