@@ -37,7 +37,7 @@ def heat_maps(
     titles = ["exact", name, f"difference: relative error {error:.3g}"]
     figure = new_figure(13.5, 4.6)
     axes = figure.subplots(1, 3, sharex=True, sharey=True)
-    figure.subplots_adjust(left=0.04, right=0.93, bottom=0.07, top=0.93, wspace=0.03)
+    figure.subplots_adjust(left=0.04, right=0.92, bottom=0.07, top=0.93, wspace=0.03)
     look = _signed_look(F) if cell == 1 else _log_look(images[0])
     side = len(images[0]) * cell
     for ax, image, title, colour in zip(
@@ -52,8 +52,14 @@ def heat_maps(
             ax.axvline(end, color="white", linewidth=0.8)
     axes[0].set(xlim=(0, len(F)), ylim=(len(F), 0))
     label = "entry" if cell == 1 else f"root mean square of {cell} x {cell} entries"
-    bar = figure.add_axes((0.94, 0.07, 0.011, 0.86))
-    figure.colorbar(drawn, cax=bar, label=label)
+    bar = figure.colorbar(
+        drawn, cax=figure.add_axes((0.93, 0.07, 0.011, 0.86)), label=label
+    )
+    if cell == 1:
+        top = look["norm"].vmax
+        ticks = [-top, -top / 10, 0, top / 10, top]
+        bar.set_ticks(ticks, labels=[f"{tick:.2g}" for tick in ticks], minor=False)
+        bar.minorticks_off()
     return figure
 
 
