@@ -71,7 +71,7 @@ def diagonal(pairs: Pairs) -> BlockDiagonal:
 def kronecker(pairs: Pairs) -> BlockDiagonal:
     """K-FAC: A (x) G for every layer."""
     named = zip(*kronecker_factors(pairs), pairs.names, strict=True)
-    return BlockDiagonal([Kronecker(A, G, name=name) for A, G, name in named])
+    return BlockDiagonal([Kronecker.semidefinite(*block) for block in named])
 
 
 def kronecker_factors(pairs: Pairs) -> tuple[list[Array], list[Array]]:

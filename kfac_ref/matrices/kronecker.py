@@ -5,6 +5,7 @@ from __future__ import annotations
 from copy import copy
 
 from kfac_ref.backend import Array, cholesky_solve, eigh, get_xp
+from kfac_ref.errors import check_finite
 from kfac_ref.matrices.base import SymmetricMatrix
 from kfac_ref.matrices.definite import (
     check_alike,
@@ -33,6 +34,16 @@ class Kronecker(SymmetricMatrix):
         check_alike(what, A, G)
         super().__init__(A, len(A) * len(G), name)
         self.A, self.G = A, G
+
+    @classmethod
+    def semidefinite(cls, A: Array, G: Array, name: str = "") -> Kronecker:
+        """Factors known to be symmetric and semi-definite; see `Dense.semidefinite`."""
+        for factor, M in (("A", A), ("G", G)):
+            check_finite(f"{name}: factor {factor}", get_xp(M).diagonal(M))
+        made = cls.__new__(cls)
+        SymmetricMatrix.__init__(made, A, len(A) * len(G), name)
+        made.A, made.G = A, G
+        return made
 
     @property
     def storage(self) -> int:
