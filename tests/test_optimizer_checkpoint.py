@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import re
 import zipfile
 from dataclasses import replace
@@ -22,7 +23,7 @@ from kfac_ref.layers import Dense, Tanh
 from kfac_ref.levenberg_marquardt import LevenbergMarquardt
 from kfac_ref.network import Network
 from kfac_ref.optimizer import KFAC, MovingAverage
-from kfac_ref.optimizer.archive import CheckpointError, pack
+from kfac_ref.optimizer.archive import CheckpointError, pack, unpack
 from kfac_ref.optimizer.checkpoint import KINDS, load_state, save_state
 from optimizer_cases import problem
 from test_optimizer_baselines import BASELINES
@@ -120,13 +121,29 @@ def test_five_steps_are_three_and_two_after_a_pause(name, tmp_path, xp, rng):
 
 
 def test_these_optimizers_save_every_kind_there_is(tmp_path, rng):
-    found = set()
+    found, inverses = set(), 0
     net, params, batches = problem("softmax", np, rng, 3, n=29)
     for make in OPTIMIZERS.values():
-        path, *_ = saved(tmp_path, make(net), params, batches)
+        path, state, _ = saved(tmp_path, make(net), params, batches)
+        inverses += getattr(state, "inverse", None) is not None
         with np.load(path) as file:
             found |= set(re.findall(r'"kind": "(\w+)"', str(file["header"])))
     assert found == set(KINDS)
+    assert inverses > 5
+
+
+def test_arrays_keep_shape_dtype_order_and_every_bit(rng):
+    C = rng.normal(size=(7, 5))
+    odd = np.array([math.nan, -0.0, math.inf, 5e-324])
+    whole = np.arange(3, dtype="u8")
+    arrays = [C, C.T, C.sum(keepdims=True)[0, 0:0], C.astype("float32"), odd, whole]
+    header, found = unpack(pack({"a": [1, None, 0.1]}, arrays))
+    assert header == {"a": [1, None, 0.1]}
+    for array, again in zip(arrays, found, strict=True):
+        assert (array.shape, array.dtype) == (again.shape, again.dtype)
+        assert array.tobytes() == again.tobytes()
+        for order in ("c_contiguous", "f_contiguous"):
+            assert getattr(array.flags, order) == getattr(again.flags, order)
 
 
 def test_float32_stays(tmp_path, xp, rng):
