@@ -43,7 +43,6 @@ from kfac_ref.structures import ChainFactors
 FORMAT, VERSION = "kfac_ref checkpoint", 1
 GENERATORS = ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")
 
-
 MATRICES: dict[type, tuple[str, ...]] = {
     Dense: ("matrix", "name"),
     Diagonal: ("values", "name"),

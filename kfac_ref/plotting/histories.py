@@ -38,5 +38,6 @@ def histories_figure(histories: Mapping[str, History], what: str = "loss") -> An
         ax.set_xlabel(label)
         ax.set_title(f"{what} by {label.removesuffix('s')}")
     panels[0].set(ylabel=f"{what} (nats)", yscale="log" if positive else "linear")
+    panels[0].xaxis.get_major_locator().set_params(integer=True)
     panels[-1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
