@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from damping_cases import BY_FACTORS, FORMULAS, GAMMA, LAMBDA, factors, plus, shared
 from helpers import assert_exact, host, relative_error
-from kfac_ref.damped_inside import DampedInside
+from kfac_ref.comparison.damped_inside import DampedInside
 from kfac_ref.damping import (
     block_by_block,
     by_eigendecomposition,
@@ -19,7 +19,7 @@ from kfac_ref.damping import (
     separate,
     tikhonov,
 )
-from kfac_ref.damping_pi import trace_pi
+from kfac_ref.damping.pi import trace_pi
 from kfac_ref.errors import (
     NotPositiveDefinite,
     ShapeError,

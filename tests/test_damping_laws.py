@@ -9,7 +9,7 @@ from scipy.optimize import minimize_scalar
 from damping_cases import FORMULAS, GAMMA, LAMBDA, factors, pi_by_hand, plus
 from helpers import assert_exact, host, relative_error
 from kfac_ref.damping import damp, factored_tikhonov, separate, tikhonov
-from kfac_ref.damping_pi import find_pi
+from kfac_ref.damping.pi import find_pi
 from kfac_ref.layers import ReLU
 from kfac_ref.matrices import Kronecker
 from kfac_ref.structures import curvature

@@ -12,7 +12,7 @@ import pytest
 import networks
 import specification
 from helpers import assert_exact, host, relative_error
-from kfac_ref.comparison_table import Comparison, Row
+from kfac_ref.comparison.table import Comparison, Row
 from kfac_ref.datasets import DatasetError, DatasetMissing, ExtraMissing
 from kfac_ref.demo import measuring
 from kfac_ref.demo.problem import (

@@ -14,7 +14,7 @@ from matplotlib.colors import to_hex
 
 from helpers import host
 from kfac_ref.comparison import compare
-from kfac_ref.comparison_table import Comparison
+from kfac_ref.comparison.table import Comparison
 from kfac_ref.datasets import ExtraMissing
 from kfac_ref.files import write_whole
 from kfac_ref.matrices import BlockDiagonal, Dense

@@ -9,10 +9,10 @@ import numpy as np
 
 from kfac_ref.backend import get_xp
 from kfac_ref.comparison import Built, Comparison, DampedInside, compare, timed
+from kfac_ref.comparison.distances import relative_frobenius_error
 from kfac_ref.damping import factored_tikhonov
 from kfac_ref.demo.problem import Problem, progress
 from kfac_ref.demo.training import Training
-from kfac_ref.distances import relative_frobenius_error
 from kfac_ref.matrices import BlockDiagonal, Diagonal, SymmetricMatrix
 from kfac_ref.pairs import Pairs, propagate
 from kfac_ref.structures import (

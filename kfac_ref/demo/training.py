@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from kfac_ref.backend import Array, get_xp
+from kfac_ref.comparison.distances import relative_frobenius_error
 from kfac_ref.damping import factored_tikhonov
 from kfac_ref.demo.problem import Problem, progress
-from kfac_ref.distances import relative_frobenius_error
 from kfac_ref.network import Network
 from kfac_ref.pairs import Pairs, propagate
 from kfac_ref.products import CurvatureProduct

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kfac_ref.backend import to_numpy
-from kfac_ref.distances import relative_frobenius_error
+from kfac_ref.comparison.distances import relative_frobenius_error
 from kfac_ref.matrices import SymmetricMatrix
 from kfac_ref.plotting.style import APPROXIMATION, ERROR, EXACT, new_figure, styled
 

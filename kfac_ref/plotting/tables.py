@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from kfac_ref.comparison_table import Comparison
+from kfac_ref.comparison.table import Comparison
 from kfac_ref.plotting.style import new_figure, styled
 
 

@@ -31,7 +31,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from kfac_ref.backend import Array, eigh, get_xp
-from kfac_ref.damping_parts import (
+from kfac_ref.damping.parts import (
     add,
     add_to_scale_shift,
     beside_scalar,
@@ -39,7 +39,7 @@ from kfac_ref.damping_parts import (
     on_blocks,
     share,
 )
-from kfac_ref.damping_pi import check_pi
+from kfac_ref.damping.pi import check_pi
 from kfac_ref.errors import ShapeError, choose, located
 from kfac_ref.matrices import (
     BlockDiagonal,
@@ -76,7 +76,7 @@ def factored_tikhonov(
 ) -> Any:
     """(A + pi gamma I) (x) (G + gamma / pi I), gamma = sqrt(damping).
 
-    pi: "trace", "frobenius", "operator", "off" (1), or a number; see damping_pi.py.
+    pi: "trace", "frobenius", "operator", "off" (1), or a number; see pi.py.
     With exact_scalars a factor of size one, G = [g], is not damped, and the other takes
     what makes the product exact, A + lambda / g I, whatever pi is (KFAC-JAX).
     Martens & Grosse 2015, section 6.3.

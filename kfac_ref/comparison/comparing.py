@@ -13,20 +13,16 @@ from time import perf_counter
 from typing import Any
 
 from kfac_ref.backend import Array, get_xp
-from kfac_ref.comparison_table import Comparison, Row
-from kfac_ref.damped_inside import DampedInside, diagonal_blocks
-from kfac_ref.distances import (
-    angle,
+from kfac_ref.comparison.damped_inside import diagonal_blocks
+from kfac_ref.comparison.distances import (
     angle_between,
     damped_norm,
-    damped_norm_ratio,
     difference,
-    inverse_error,
     not_zero,
     relative_frobenius_error,
-    relative_spectral_error,
     spectral_norm,
 )
+from kfac_ref.comparison.table import Comparison, Row
 from kfac_ref.errors import (
     KfacTypeError,
     ShapeError,
@@ -35,24 +31,6 @@ from kfac_ref.errors import (
     check_shape,
 )
 from kfac_ref.matrices import SymmetricMatrix
-
-__all__ = [
-    "Built",
-    "Comparison",
-    "DampedInside",
-    "Row",
-    "angle",
-    "angle_between",
-    "compare",
-    "damped_norm",
-    "damped_norm_ratio",
-    "diagonal_blocks",
-    "inverse_error",
-    "relative_frobenius_error",
-    "relative_spectral_error",
-    "spectral_norm",
-    "timed",
-]
 
 
 @dataclass(frozen=True)
@@ -81,7 +59,7 @@ def compare(
 
     gradient: one matrix (d_in + 1, d_out) for each layer, which also says where layers
     begin; names: of the layers; progress: wraps the list that the outer loop walks, as
-    tqdm does. A matrix that is damped already (by a rule of damping.py, or a
+    tqdm does. A matrix that is damped already (by a rule of kfac_ref.damping, or a
     block_tridiagonal) goes in as `DampedInside(matrix, damping)`. Raises ShapeError,
     ValueRangeError, and NotPositiveDefinite where damping is too small for the exact
     matrix or an approximation.

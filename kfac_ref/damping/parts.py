@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kfac_ref.backend import Array, get_xp
-from kfac_ref.damping_pi import find_pi
+from kfac_ref.damping.pi import find_pi
 from kfac_ref.errors import ShapeError, Unsupported
 from kfac_ref.matrices import (
     BlockDiagonal,
