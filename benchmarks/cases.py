@@ -18,7 +18,7 @@ import numpy as np
 from benchmarks import straight
 from kfac_ref import CurvatureProduct, Network, factored_tikhonov, fisher_matrix
 from kfac_ref.distributions import Categorical
-from kfac_ref.layers import Conv2d, Dense, Flatten, Tanh
+from kfac_ref.layers import AvgPool2d, Conv2d, Dense, Flatten, Tanh
 from kfac_ref.matrices import BlockDiagonal
 from kfac_ref.pairs import propagate
 from kfac_ref.structures import kronecker
@@ -57,12 +57,24 @@ def dense_problem(sizes: list[int], N: int) -> Problem:
     return _problem(layers[:-1], (N, sizes[0]))
 
 
-def conv_problem(size: int, channels: list[int], classes: int, N: int) -> Problem:
-    """Two 3 x 3 convolutions without padding, then a dense layer, on square images."""
+def conv_problem(
+    size: int, channels: list[int], classes: int, N: int, head: bool
+) -> Problem:
+    """Two 3 x 3 convolutions without padding on square images, then the classes.
+
+    Those come from a dense layer (head), or from another convolution, and a mean.
+    """
     c0, c1, c2 = channels
     layers = [Conv2d(c0, c1, 3, padding="VALID"), Tanh()]
     layers += [Conv2d(c1, c2, 3, padding="VALID"), Tanh()]
-    layers += [Flatten(), Dense((size - 4) ** 2 * c2, classes)]
+    if head:
+        layers += [Flatten(), Dense((size - 4) ** 2 * c2, classes)]
+    else:
+        layers += [
+            Conv2d(c2, classes, 3, padding="VALID"),
+            AvgPool2d(size - 6),
+            Flatten(),
+        ]
     return _problem(layers, (N, size, size, c0))
 
 
@@ -83,12 +95,10 @@ def large_net(tiny: bool) -> Problem:
     return dense_problem(sizes, 13 if tiny else 512)
 
 
-def conv_net(tiny: bool) -> Problem:
-    return (
-        conv_problem(6, [2, 3, 5], 4, 3)
-        if tiny
-        else conv_problem(8, [1, 8, 16], 10, 256)
-    )
+def conv_net(tiny: bool, head: bool) -> Problem:
+    if tiny:
+        return conv_problem(8, [2, 3, 5], 4, 3, head)
+    return conv_problem(8, [1, 8, 16] if head else [1, 12, 20], 10, 256, head)
 
 
 def dense_fisher(tiny: bool = False) -> Case:
@@ -99,12 +109,17 @@ def dense_fisher(tiny: bool = False) -> Case:
     return Case(ours, obvious, 0.4, lambda F, S: ([F.to_dense()], [S]))
 
 
-def shared_fisher(tiny: bool = False) -> Case:
-    """The same for a net with shared positions: two convolutions and a dense layer."""
-    p = conv_net(tiny)
+def shared_fisher(tiny: bool = False, head: bool = False) -> Case:
+    """The same for a net of convolutions, in which every layer shares its weights."""
+    p = conv_net(tiny, head)
     ours = partial(fisher_matrix, p.network, p.W, p.x)
-    obvious = partial(straight.obvious_conv_fisher, p.W, p.x)
+    obvious = partial(straight.obvious_conv_fisher, p.W, p.x, head)
     return Case(ours, obvious, 1.2, lambda F, S: ([F.to_dense()], [S]))
+
+
+def mixed_fisher(tiny: bool = False) -> Case:
+    """The same for convolutions with a dense layer at the end, which shares nothing."""
+    return shared_fisher(tiny, head=True)
 
 
 def factors(tiny: bool = False) -> Case:
@@ -159,7 +174,8 @@ def product_with_forward(tiny: bool = False) -> Case:
 
 CASES: dict[str, Callable[[bool], Case]] = {
     "dense Fisher": dense_fisher,
-    "dense Fisher, shared positions": shared_fisher,
+    "dense Fisher, convolutions": shared_fisher,
+    "dense Fisher, convolutions and dense": mixed_fisher,
     "Kronecker factors": factors,
     "damped inverse": inverse,
     "Fisher-vector product": product,

@@ -89,28 +89,29 @@ def put_back(d: np.ndarray, shape: tuple) -> np.ndarray:
     return x
 
 
-def obvious_conv_fisher(W: Arrays, x: np.ndarray) -> np.ndarray:
-    """The obvious way for two 3 x 3 convolutions and a dense layer: D = sum_t a g^T."""
-    a, shapes, h = [], [], x
-    for Wi in W[:-1]:
+def obvious_conv_fisher(W: Arrays, x: np.ndarray, head: bool) -> np.ndarray:
+    """The obvious way for 3 x 3 convolutions: D = sum_t a g^T.
+
+    The last layer is dense (head), or a convolution, followed by a mean over positions.
+    """
+    a, shapes, slopes, h, last = [], [], [], x, len(W) - 1
+    for i, Wi in enumerate(W):
+        flat = head and i == last
+        a.append(with_one(h.reshape(len(x), 1, -1) if flat else patches(h)))
         shapes.append(h.shape)
-        a.append(with_one(patches(h)))  # (N, T, 9 c + 1)
-        size = h.shape[1] - 2
-        h = np.tanh(a[-1] @ Wi).reshape(len(x), size, size, -1)
-    last = h.reshape(len(x), -1)
-    a.append(with_one(last)[:, None])  # T = 1
-    dz = root_columns(softmax(a[-1][:, 0] @ W[-1])) / np.sqrt(len(x))
-    g2 = (dz @ W[2][:-1].T) * (1 - last**2)
-    g2 = g2.reshape(*g2.shape[:2], -1, W[1].shape[1])
-    inner = a[1].shape[:2]
-    g1 = put_back(g2 @ W[1][:-1].T, shapes[1])
-    hidden = np.tanh(a[0] @ W[0])
-    g1 = g1.reshape(*g1.shape[:2], -1, W[0].shape[1]) * (1 - hidden**2)
-    assert g2.shape[1:3] == inner
-    g = [g1, g2, dz[:, :, None]]
+        s = a[-1] @ Wi  # (N, T, d_out)
+        if i < last:
+            h = np.tanh(s).reshape(len(x), h.shape[1] - 2, -1, s.shape[2])
+            slopes.append(1 - h.reshape(s.shape) ** 2)
+    dz = root_columns(softmax(s.mean(axis=1))) / np.sqrt(len(x))
+    g = [np.repeat(dz[:, :, None] / s.shape[1], s.shape[1], axis=2)]  # (K, N, T, C)
+    for i in reversed(range(1, len(W))):
+        d = g[0] @ W[i][:-1].T
+        if not (head and i == last):
+            d = put_back(d, shapes[i])
+        g.insert(0, d.reshape(*dz.shape[:2], *slopes[i - 1].shape[1:]) * slopes[i - 1])
     D = [np.swapaxes(ai, 1, 2) @ gi for ai, gi in zip(a, g, strict=True)]
-    K, N = dz.shape[:2]
-    return gram(np.concatenate([d.reshape(K * N, -1) for d in D], axis=1))
+    return gram(np.concatenate([d.reshape(dz[:, :, 0].size, -1) for d in D], axis=1))
 
 
 class BareFactors:

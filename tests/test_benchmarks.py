@@ -79,8 +79,8 @@ def test_full_size_is_what_the_bounds_are_about(name, monkeypatch):
         found[name] = (widths, N)
         raise Seen
 
-    def conv_problem(size, channels, classes, N):
-        found[name] = (size, channels, classes, N)
+    def conv_problem(*arguments):
+        found[name] = arguments
         raise Seen
 
     monkeypatch.setattr(cases, "dense_problem", dense_problem)
@@ -89,14 +89,16 @@ def test_full_size_is_what_the_bounds_are_about(name, monkeypatch):
         cases.CASES[name](False)
     expected = {
         "dense Fisher": sizes["small"],
-        "dense Fisher, shared positions": (8, [1, 8, 16], 10, 256),
+        "dense Fisher, convolutions": (8, [1, 12, 20], 10, 256, False),
+        "dense Fisher, convolutions and dense": (8, [1, 8, 16], 10, 256, True),
     }
     assert found[name] == expected.get(name, sizes["large"])
 
 
 PROBLEMS = {
     "T = 1": lambda: cases.dense_problem([23, 19, 17, 7], 61),
-    "T > 1": lambda: cases.conv_problem(9, [2, 5, 7], 6, 59),
+    "T > 1": lambda: cases.conv_problem(9, [2, 9, 17], 6, 59, False),
+    "mixed": lambda: cases.conv_problem(9, [2, 5, 7], 6, 59, True),
 }
 
 
