@@ -24,7 +24,7 @@ test: $(STAMP) ## run all tests; without ARGS every line of kfac_ref must be exe
 	$(ONE_THREAD) $(BIN)/python -m pytest -n auto $(or $(ARGS),--cov)
 
 bench: $(STAMP) ## measure kfac_ref beside its peers
-	$(BIN)/python benchmarks/run.py $(ARGS)
+	$(BIN)/python -m benchmarks $(ARGS)
 
 figures tutorials: $(STAMP) ## run the notebooks again, and draw their figures
 	$(BIN)/python tutorials/rerun.py $(ARGS)

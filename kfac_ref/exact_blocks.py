@@ -73,7 +73,7 @@ def _add_contracted(
 
 
 def _stack(a: Array, g: Array) -> Array:
-    """S of one layer, (K*n, d_in + 1 * d_out): the rows are vec(D_nk)."""
+    """S of one layer, (K*n, (d_in + 1) * d_out): its rows are vec(D_nk)."""
     D = get_xp(a).swapaxes(a, 1, 2) @ g  # (K, n, d_in + 1, d_out)
     return D.reshape(D.shape[0] * D.shape[1], -1)
 

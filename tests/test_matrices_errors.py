@@ -203,6 +203,25 @@ def test_every_entry_is_looked_at(tile, bad, xp, rng, monkeypatch):
             Dense(xp.asarray(M))
 
 
+def test_computed_matrices_are_looked_at_on_the_diagonal(xp, rng):
+    """What is semi-definite by construction is only checked to be finite."""
+    A, G = moment(rng, 5), moment(rng, 3)
+    move = xp.asarray
+    assert_exact(Dense.semidefinite(move(A), "F").to_dense(), A)
+    product = Kronecker.semidefinite(move(A), move(G), "layer 0")
+    assert (product.size, product.name, product.storage) == (15, "layer 0", 34)
+    assert_exact(product.to_dense(), np.kron(A, G))
+    for bad in (np.nan, np.inf):
+        B = G.copy()
+        B[1, 1] = bad
+        with pytest.raises(ValueRangeError, match="F: 1 of 3 numbers are NaN or inf"):
+            Dense.semidefinite(move(B), "F")
+        with pytest.raises(ValueRangeError, match="layer 0: factor G: 1 of 3 numbers"):
+            Kronecker.semidefinite(move(A), move(B), "layer 0")
+        with pytest.raises(ValueRangeError, match="layer 0: factor A: 1 of 3 numbers"):
+            Kronecker.semidefinite(move(B), move(A), "layer 0")
+
+
 def test_asymmetry_of_rounding_is_allowed(xp, rng):
     """1e-13 of the largest entry passes, 1e-12 does not, whatever the scale."""
     for scale in (1e-9, 1.0, 1e9):
