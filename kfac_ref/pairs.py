@@ -31,7 +31,7 @@ from kfac_ref.matrices.definite import check_alike, check_floats
 from kfac_ref.network import Network
 
 MEMORY = 2**28  # bytes, beyond the result, that a computation may take
-CACHE = 2**23  # bytes of propagated vectors at a time, where a few at a time will do
+CACHE = 2**24  # bytes of propagated vectors at a time, where a few at a time will do
 
 
 @dataclass(frozen=True)
