@@ -143,7 +143,7 @@ def test_help_names_every_option_with_its_default(capsys):
 
 def test_without_options_the_settings_are_the_defaults(monkeypatch):
     seen = []
-    monkeypatch.setattr(cli, "run", seen.append)
+    monkeypatch.setattr(cli.demo, "run", seen.append)
     monkeypatch.delenv("KFAC_REF_BACKEND", raising=False)
     assert main(["demo"]) == 0
     assert seen == [Settings()]
@@ -151,7 +151,7 @@ def test_without_options_the_settings_are_the_defaults(monkeypatch):
 
 def test_the_backend_is_switched_for_the_run_alone(monkeypatch):
     seen = []
-    monkeypatch.setattr(cli, "run", lambda settings: seen.append(current()))
+    monkeypatch.setattr(cli.demo, "run", lambda settings: seen.append(current()))
     before = current()
     assert main(["demo", "--backend", "numpy"]) == 0
     assert seen == ["numpy"] and current() == before
@@ -241,6 +241,6 @@ def test_an_interrupt_is_no_traceback(monkeypatch, capsys):
     def interrupted(settings):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "run", interrupted)
+    monkeypatch.setattr(cli.demo, "run", interrupted)
     assert main(["demo"]) == 130
     assert capsys.readouterr().err == "kfac-ref: interrupted\n"

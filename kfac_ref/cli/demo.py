@@ -1,0 +1,71 @@
+"""`kfac-ref demo`: the main job, on a small net."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from kfac_ref.cli.arguments import add_folder_and_backend, count, sizes
+from kfac_ref.demo import Settings, run
+
+
+def add(commands: Any) -> None:
+    """The command and its options."""
+    demo = commands.add_parser(
+        "demo",
+        help="train a small net with K-FAC and measure its approximations",
+        description="Train a small net with a few K-FAC steps, compute the exact "
+        "Fisher and its approximations, print how far apart they are, draw figures.",
+    )
+    _add_options(demo)
+    demo.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> None:
+    run(
+        Settings(
+            steps=options.steps,
+            hidden=options.net,
+            data=options.data,
+            seed=options.seed,
+            out=options.out,
+            damping=options.damping,
+        )
+    )
+
+
+def _add_options(demo: argparse.ArgumentParser) -> None:
+    add, default = demo.add_argument, Settings()
+    add(
+        "--steps",
+        type=count,
+        default=default.steps,
+        help="training steps before the comparison (%(default)s)",
+    )
+    add(
+        "--net",
+        type=sizes,
+        default=default.hidden,
+        metavar="SIZES",
+        help=f"sizes of the hidden layers ({'-'.join(map(str, default.hidden))})",
+    )
+    add(
+        "--data",
+        default=default.data,
+        help="digits, those of UCI that scikit-learn ships, or a folder with the "
+        "training files of MNIST, gzipped or not (%(default)s)",
+    )
+    add(
+        "--seed",
+        type=count,
+        default=default.seed,
+        help="of the initial weights and of the sampled labels (%(default)s)",
+    )
+    add(
+        "--damping",
+        type=float,
+        default=default.damping,
+        metavar="LAMBDA",
+        help="lambda in F + lambda I (%(default)s)",
+    )
+    add_folder_and_backend(demo, default.out, "demo.json")
