@@ -174,7 +174,7 @@ def test_block_by_block_gives_each_its_rule(xp, rng):
     result = block_by_block(net, LAMBDA, [tikhonov, factored_tikhonov])
     expected = [np.diag(values + LAMBDA), shared(A, G, GAMMA, GAMMA, "trace")]
     assert_exact(result.to_dense(), put_along_diagonal(expected))
-    assert result.name == "net"
+    assert result.name == "net" and result.damping_inside
     for matrix, rules in ((net, [tikhonov]), (blocks[0], [tikhonov]), (blocks[0], [])):
         with pytest.raises(ShapeError, match="a rule for each block, found .* rules"):
             block_by_block(matrix, LAMBDA, rules)

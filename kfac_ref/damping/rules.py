@@ -158,7 +158,9 @@ def block_by_block(
             f"{type(matrix).__name__} with {len(blocks)} blocks, and {len(rules)} rules"
         )
     named = zip(rules, blocks, strict=True)
-    return BlockDiagonal([rule(block, damping) for rule, block in named], matrix.name)
+    damped = BlockDiagonal([rule(block, damping) for rule, block in named], matrix.name)
+    damped.damping_inside = True
+    return damped
 
 
 RULES: dict[str, Callable[..., SymmetricMatrix]] = {

@@ -80,8 +80,12 @@ def statistics_stage(
         chain = structure == "block_tridiagonal"  # damped later, for it is averaged
         return chain_factors(pairs) if chain else make_structure(structure, pairs)
     check_one_each(structure, network)
-    each = [make_structure(_own(n), pairs.select([i])) for i, n in enumerate(structure)]
-    return BlockDiagonal([b for M in each for b in getattr(M, "blocks", [M])])
+    blocks: dict[int, SymmetricMatrix] = {}
+    for name in dict.fromkeys(structure):  # the layers of one structure at once
+        layers = [i for i, each in enumerate(structure) if each == name]
+        made = make_structure(_own(name), pairs.select(layers))
+        blocks |= zip(layers, getattr(made, "blocks", []), strict=True)
+    return BlockDiagonal([blocks[i] for i in range(len(structure))])
 
 
 def check_one_each(structure: Sequence[str], network: Network) -> None:
