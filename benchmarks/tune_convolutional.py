@@ -1,0 +1,74 @@
+"""Learning rates of race 3: `python -m benchmarks.tune_convolutional [CONTESTANT ...]`.
+
+Every learning rate of a grid trains as long as the race does, from other starts and
+other splits of the digits than the race's (seeds 1, 2, 3). The best has the lowest
+geometric mean of the final training losses; a rate that diverges with one of the seeds
+is out. The results go to tuning/convolutional.json, one contestant at a time.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from kfac_ref.demo.problem import extra
+from kfac_ref.errors import choose
+from kfac_ref.optimizer import TrainingDiverged
+from kfac_ref.races.convolutional import CONTESTANTS, Problem, compete, make_problem
+
+RESULTS = Path(__file__).parent / "tuning" / "convolutional.json"
+SEEDS, UPDATES = [1, 2, 3], 200
+GRIDS = {
+    "K-FAC": [0.0001, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.01],  # the guide's first
+    "SGD with momentum": [0.01, 0.02, 0.05, 0.1, 0.2, 0.5],
+    "Adam": [0.001, 0.002, 0.005, 0.01, 0.02, 0.05],
+}
+
+
+def final_loss(name: str, problem: Problem, rate: float, seed: int) -> float | None:
+    """The training loss at the end; None after a divergence."""
+    try:
+        with np.errstate(all="ignore"):
+            result = compete(name, problem, rate, seed, UPDATES, every=UPDATES)
+    except TrainingDiverged:
+        return None
+    return float(f"{result.loss[-1]:.4g}") if math.isfinite(result.loss[-1]) else None
+
+
+def score(losses: list[float | None]) -> float:
+    """The geometric mean; infinite where one is missing."""
+    known = [loss for loss in losses if loss is not None]
+    if len(known) < len(losses):
+        return math.inf
+    return math.exp(sum(map(math.log, known)) / len(known))
+
+
+def tune(name: str) -> dict:
+    """The final losses for every rate, and the best rate."""
+    problems = {seed: make_problem("digits", seed) for seed in SEEDS}
+    losses: dict[float, list[float | None]] = {}
+    for rate in GRIDS[name]:
+        losses[rate] = [final_loss(name, problems[s], rate, s) for s in SEEDS]
+        print(f"{name}, learning rate {rate:g}: {losses[rate]}", flush=True)
+    best = min(losses, key=lambda rate: score(losses[rate]))
+    if best in (GRIDS[name][0], GRIDS[name][-1]):
+        raise SystemExit(f"{name}: the best rate, {best:g}, is at an edge of the grid")
+    return {"best": best, "losses": {f"{rate:g}": row for rate, row in losses.items()}}
+
+
+def main(names: list[str]) -> None:
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for name in names or list(CONTESTANTS):
+        results[choose("contestant", name, CONTESTANTS)] = tune(name)
+        ordered = {name: results[name] for name in CONTESTANTS if name in results}
+        content = {"updates": UPDATES, "seeds": SEEDS} | ordered
+        RESULTS.write_text(json.dumps(content, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    with extra("threadpoolctl").threadpool_limits(1):
+        main(sys.argv[1:])

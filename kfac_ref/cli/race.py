@@ -1,0 +1,66 @@
+"""`kfac-ref race RACE`: the races that made K-FAC known, each by one command.
+
+A race has a function here that adds its options, and one that runs it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from kfac_ref.cli.arguments import add_folder_and_backend, count
+from kfac_ref.races import convolutional, convolutional_record
+
+
+def add(commands: Any) -> None:
+    """The command, and the races with their options."""
+    race = commands.add_parser(
+        "race",
+        help="race K-FAC against SGD and Adam",
+        description="Train with K-FAC and its rivals at tuned settings; print who is "
+        "where, draw a figure, and write the numbers beside it.",
+    )
+    races = race.add_subparsers(dest="race", required=True, metavar="RACE")
+    _add_convolutional(races)
+
+
+def _add_convolutional(races: Any) -> None:
+    """The options of race 3."""
+    default = convolutional.Settings()
+    parser = races.add_parser(
+        "convolutional",
+        help="a residual convolutional net, its first block diagonal",
+        description="The convolutional example of TensorFlow K-FAC: a diagonal block "
+        "for the first layer, Kronecker blocks for the rest, inverses every 10 steps.",
+    )
+    parser.add_argument(
+        "--data",
+        default=default.data,
+        help="digits, those of UCI that scikit-learn ships, or a folder with the four "
+        "files of MNIST, gzipped or not (%(default)s)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=count,
+        default=default.seed,
+        help="of the split, the initial weights and the batches (%(default)s)",
+    )
+    parser.add_argument(
+        "--updates",
+        type=count,
+        default=default.updates,
+        help="of each contestant (%(default)s)",
+    )
+    add_folder_and_backend(parser, default.out, "race_convolutional.json")
+    parser.set_defaults(run=_run_convolutional)
+
+
+def _run_convolutional(options: argparse.Namespace) -> None:
+    convolutional_record.run(
+        convolutional.Settings(
+            data=options.data,
+            seed=options.seed,
+            updates=options.updates,
+            out=options.out,
+        )
+    )

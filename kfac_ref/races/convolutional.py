@@ -1,0 +1,206 @@
+"""Race 3: the convolutional example of TensorFlow K-FAC, against SGD and Adam.
+
+From its guide (docs/examples/convolutional.md): a diagonal block for the first layer,
+Kronecker blocks for the rest; statistics in every step, inverses in steps 0, 10, ...;
+labels sampled; decay 0.95 of the averages, without bias; lambda = 0.001; momentum 0.9,
+of gradients (its momentum_type "adam", the default); batches of 128; kernels of 5 x 5
+and 16 channels; max pooling over 3 x 3 with stride 2; no norm constraint, no L2.
+
+Not from there: the residual block; the initial weights (He's); the learning rate, tuned
+for each contestant by `python -m benchmarks.tune_convolutional` (the guide has 0.0001).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kfac_ref.backend import Array, asarray, get_xp
+from kfac_ref.damping import block_by_block, factored_tikhonov, tikhonov
+from kfac_ref.datasets import digits, mnist
+from kfac_ref.distributions import Categorical
+from kfac_ref.layers import Conv2d, Dense, Flatten, MaxPool2d, ReLU, Residual, he
+from kfac_ref.matrices import Diagonal, SymmetricMatrix
+from kfac_ref.network import Network
+from kfac_ref.optimizer import KFAC, SGD, Adam, MovingAverage, TrainingDiverged, train
+from kfac_ref.optimizer.training import Data, Optimizer
+
+CLASSES, BATCH, MOMENTUM, DAMPING = 10, 128, 0.9, 0.001
+EVERY = 5  # updates between two evaluations
+PART = 2000  # images, at most, of each set that is evaluated
+CHUNK = 500  # images evaluated at a time
+RATES = {"K-FAC": 0.003, "SGD with momentum": 0.1, "Adam": 0.01}  # tuned on digits
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the command line says."""
+
+    data: str = "digits"  # or a folder with the files of MNIST
+    seed: int = 0
+    updates: int = 200
+    out: Path = Path("figures")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A net, where training begins, images and labels, and a sentence about them."""
+
+    network: Network
+    start: list[Array]
+    training: Data  # x (N, h, w, 1), y (N,)
+    test: Data
+    description: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was seen before the first update and after every EVERY: (evaluations,)."""
+
+    update: np.ndarray
+    seconds: np.ndarray  # in the steps alone
+    loss: np.ndarray  # mean over (at most PART) training images
+    accuracy: np.ndarray  # on (at most PART) test images
+
+
+def make_problem(data: str, seed: int) -> Problem:
+    """Images split into training and test, and the net. Errors of the data sets."""
+    rng = np.random.default_rng(seed)
+    training, test = _load(data, rng)
+    _, h, w, _ = training[0].shape
+    network = make_network((h, w))
+    sizes = [(len(x), min(len(x), PART)) for x, _ in (training, test)]
+    counts = " and ".join(
+        f"{N:,} {name} images" + (f" ({part:,} evaluated)" if part < N else "")
+        for name, (N, part) in zip(("training", "test"), sizes, strict=True)
+    )
+    return Problem(
+        network, network.init(rng), training, test, f"{data}: {counts}, {h} x {w}"
+    )
+
+
+def _load(data: str, rng: np.random.Generator) -> tuple[Data, Data]:
+    """Digits, a fifth of them for the test; or MNIST as it is split."""
+    if data != "digits":
+        return mnist(data, "train", flat=False), mnist(data, "test", flat=False)
+    x, y = digits()
+    x = x.reshape(-1, 8, 8, 1)
+    order = asarray(rng.permutation(len(x)), like=x)
+    test, training = order[: len(x) // 5], order[len(x) // 5 :]
+    return (x[training], y[training]), (x[test], y[test])
+
+
+def make_network(
+    image: tuple[int, int], channels: int = 16, kernel: int = 5, classes: int = CLASSES
+) -> Network:
+    """Convolution, pooling, a residual block of two convolutions, pooling, Dense."""
+    h, w = (-(-size // 4) for size in image)  # halved twice, rounded up
+    inside = [Conv2d(channels, channels, 3, initializer=he) for _ in range(2)]
+    layers = [
+        Conv2d(1, channels, kernel, initializer=he),
+        ReLU(),
+        MaxPool2d(3, 2, "SAME"),
+        Residual([inside[0], ReLU(), inside[1]]),
+        ReLU(),
+        MaxPool2d(3, 2, "SAME"),
+        Flatten(),
+        Dense(h * w * channels, classes),
+    ]
+    return Network(layers, Categorical())
+
+
+def tensorflow_kfac(network: Network, rate: float) -> KFAC:
+    """K-FAC with the options of the guide."""
+    return KFAC(
+        network,
+        structure=["diagonal"] + ["kronecker"] * (len(network.names) - 1),
+        average=MovingAverage("debiased", 0.95),
+        damping_rule=tensorflow_damping,
+        lambda_=DAMPING,
+        lambda_rule=None,
+        gamma_every=0,
+        inverse_every=10,
+        inverse_early=0,
+        first_step=0,
+        learning_rate=rate,
+        momentum=MOMENTUM,
+        momentum_of="gradient",
+        l2=0.0,
+    )
+
+
+def tensorflow_damping(matrix: Any, damping: float) -> SymmetricMatrix:
+    """TensorFlow K-FAC's: lambda on a diagonal block, factored Tikhonov on the others.
+
+    There A is a mean over the T positions, and lambda is divided by T; that is the same
+    damped matrix, T (A/T + pi sqrt(lambda/T) I) (x) (G + sqrt(lambda/T) / pi I), with
+    its pi = sqrt(1/T) times ours.
+    """
+    rules = [
+        tikhonov if isinstance(block, Diagonal) else factored_tikhonov
+        for block in matrix.blocks
+    ]
+    return block_by_block(matrix, damping, rules)
+
+
+CONTESTANTS: dict[str, Callable[[Network, float], Optimizer]] = {
+    "K-FAC": tensorflow_kfac,
+    "SGD with momentum": lambda network, rate: SGD(network, rate, momentum=MOMENTUM),
+    "Adam": Adam,
+}
+
+
+def compete(
+    name: str,
+    problem: Problem,
+    rate: float,
+    seed: int,
+    updates: int,
+    every: int = EVERY,
+) -> Result:
+    """Train one contestant from the start. Raises TrainingDiverged with its name."""
+    optimizer = CONTESTANTS[name](problem.network, rate)
+    accuracies: list[float] = []
+
+    def evaluate(state: Any) -> float:
+        params = optimizer.params(state)
+        accuracies.append(measure(problem.network, params, problem.test)[1])
+        return measure(problem.network, params, problem.training)[0]
+
+    first = evaluate(optimizer.init(problem.start))
+    try:
+        history = train(
+            optimizer,
+            problem.start,
+            problem.training,
+            BATCH,
+            np.random.default_rng(seed),
+            updates=updates,
+            evaluation=evaluate,
+            evaluate_every=every,
+        ).history
+    except TrainingDiverged as error:
+        error.args = (f"{name}, learning rate {rate:g}: {error}",)
+        raise
+    seen = history.update % every == 0
+    seen[-1] = True
+    columns = (history.update, history.seconds, history.evaluation)
+    starts = (0, 0.0, first)
+    joined = [
+        np.append(begin, column[seen])
+        for begin, column in zip(starts, columns, strict=True)
+    ]
+    return Result(*joined, np.array(accuracies))
+
+
+def measure(network: Network, params: list[Array], data: Data) -> tuple[float, float]:
+    """Mean loss and share of right answers, of at most PART examples."""
+    x, y = (array[:PART] for array in data)
+    parts = [x[start : start + CHUNK] for start in range(0, len(x), CHUNK)]
+    z = get_xp(x).concatenate([network.predict(params, part) for part in parts])
+    right = get_xp(z).argmax(z, axis=-1) == y
+    return float(network.distribution.loss(z, y).mean()), float(right.mean())

@@ -1,0 +1,165 @@
+"""What race 3 leaves behind: a summary, a figure, and its numbers as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from kfac_ref.demo.problem import extra
+from kfac_ref.files import write_whole
+from kfac_ref.plotting.histories import COLOURS
+from kfac_ref.plotting.style import ERROR, new_figure, save, styled
+from kfac_ref.races.convolutional import (
+    BATCH,
+    DAMPING,
+    MOMENTUM,
+    RATES,
+    Problem,
+    Result,
+    Settings,
+    compete,
+    make_problem,
+)
+from kfac_ref.schedules import require
+
+NAME, KFAC_NAME = "race_convolutional", "K-FAC"
+Results = Mapping[str, Result]
+
+
+def run(settings: Settings) -> None:
+    """The whole race, printed, drawn and written. Raises KfacError, OSError."""
+    began = perf_counter()
+    require(settings.updates >= 1, "updates", ">= 1", settings.updates)
+    settings.out.mkdir(parents=True, exist_ok=True)  # fail early if that cannot be
+    results = {}
+    with extra("threadpoolctl").threadpool_limits(1):
+        problem = make_problem(settings.data, settings.seed)
+        print(f"{problem.description}\nnet: {problem.network!r}", flush=True)
+        for name, rate in RATES.items():
+            results[name] = compete(
+                name, problem, rate, settings.seed, settings.updates
+            )
+            print(describe(name, results[name]), flush=True)
+    found = numbers(settings, problem, results)
+    print(found["summary"])
+    content = json.dumps(found, indent=1) + "\n"
+    write_whole(settings.out / f"{NAME}.json", content.encode())
+    save(race_figure(results), settings.out / f"{NAME}.png")
+    took = perf_counter() - began
+    print(f"{NAME}.png and {NAME}.json are in {settings.out}; {took:.0f} s in all")
+
+
+def describe(name: str, result: Result) -> str:
+    """Where a contestant ended, in a line."""
+    return (
+        f"{name}, learning rate {RATES[name]:g}: training loss {result.loss[-1]:.3g}, "
+        f"test accuracy {result.accuracy[-1]:.2%} after {result.update[-1]} updates, "
+        f"{result.seconds[-1]:.2f} s"
+    )
+
+
+def best_baseline(results: Results) -> str:
+    """The name of the one with the lowest final training loss, K-FAC aside."""
+    baselines = [name for name in results if name != KFAC_NAME]
+    return min(baselines, key=lambda name: results[name].loss[-1])
+
+
+def reached(result: Result, loss: float) -> tuple[int, float] | None:
+    """Updates and seconds until an evaluation has this loss or less; None: never."""
+    there = np.flatnonzero(result.loss <= loss)
+    if not len(there):
+        return None
+    return int(result.update[there[0]]), float(result.seconds[there[0]])
+
+
+def numbers(settings: Settings, problem: Problem, results: Results) -> dict[str, Any]:
+    """Everything, as JSON can hold it."""
+    best = best_baseline(results)
+    target = float(results[best].loss[-1])
+    theirs, ours = (reached(results[name], target) for name in (best, KFAC_NAME))
+    assert theirs is not None  # its own final loss
+    ratios = (
+        None if ours is None else [t / o for t, o in zip(theirs, ours, strict=True)]
+    )
+    kfac = {"damping": DAMPING, "inverse_every": 10, "statistics_every": 1}
+    fixed = {"batch_size": BATCH, "momentum": MOMENTUM, **kfac}
+    return {
+        "data": problem.description,
+        "network": repr(problem.network),
+        "parameters": problem.network.size,
+        "settings": {"seed": settings.seed, "updates": settings.updates, **fixed},
+        "contestants": {
+            name: _contestant(name, result, target) for name, result in results.items()
+        },
+        "best_baseline": best,
+        "target_loss": _short(target),
+        "ratio_of_updates": ratios and _short(ratios[0]),
+        "ratio_of_seconds": ratios and _short(ratios[1]),
+        "summary": summarize(best, target, theirs, ours),
+    }
+
+
+def _contestant(name: str, result: Result, target: float) -> dict[str, Any]:
+    there = reached(result, target)
+    columns = {field: vars(result)[field] for field in vars(result)}
+    return {
+        "learning_rate": RATES[name],
+        "final_training_loss": _short(result.loss[-1]),
+        "final_test_accuracy": _short(result.accuracy[-1]),
+        "updates_to_target": there and there[0],
+        "seconds_to_target": there and _short(there[1]),
+        "history": {
+            field: [_short(v) for v in column] for field, column in columns.items()
+        },
+    }
+
+
+def _short(number: float) -> float:
+    """Four digits are enough; a whole number stays one."""
+    return int(number) if number == int(number) else float(f"{number:.4g}")
+
+
+def summarize(
+    best: str,
+    target: float,
+    theirs: tuple[int, float],
+    ours: tuple[int, float] | None,
+) -> str:
+    """The result of the race in a sentence."""
+    goal = f"the final training loss of {best}, {target:.3g}"
+    if ours is None:
+        return f"K-FAC did not reach {goal}."
+    (u, s), (v, t) = theirs, ours
+    return (
+        f"K-FAC reached {goal}, after {v} updates instead of {u} (ratio {u / v:.3g}) "
+        f"and {t:.2f} s instead of {s:.2f} s (ratio {s / t:.3g}; below 1: slower)."
+    )
+
+
+@styled
+def race_figure(results: Results) -> Any:
+    """Training loss and test error, by update and by second; the loss to reach grey."""
+    figure = new_figure(11.0, 7.4, "constrained")
+    panels = figure.subplots(2, 2, sharex="col", sharey="row")
+    for colour, (name, result) in zip(COLOURS, results.items(), strict=False):
+        rows = (result.loss, 100 * (1 - result.accuracy))
+        for axes, values, unit in zip(panels, rows, ("", "%"), strict=True):
+            label = f"{name}: {values[-1]:.3g}{unit}"
+            for ax, along in zip(axes, (result.update, result.seconds), strict=True):
+                ax.plot(along, values, color=colour, label=label)
+    best = best_baseline(results)
+    for ax in panels[0]:
+        ax.axhline(results[best].loss[-1], color=ERROR, linewidth=0.8, linestyle=":")
+    panels[0][0].set(ylabel="training loss (nats)", yscale="log")
+    panels[1][0].set(ylabel="test error (%)", ylim=(0, 20))
+    panels[1][0].set_xlabel("updates")
+    panels[1][1].set_xlabel("seconds in the steps, one thread")
+    panels[0][0].set_title("K-FAC with a diagonal first block, by update")
+    panels[0][1].set_title("by second")
+    for axes in panels:
+        axes[1].legend(loc="upper right")
+    return figure
