@@ -1,0 +1,129 @@
+"""`kfac-ref train`: LBANN's MNIST example, with LBANN's names for its options."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import fields
+from typing import Any
+
+from kfac_ref.cli.arguments import add_folder_and_backend, count
+from kfac_ref.errors import Unsupported
+from kfac_ref.races import lbann, lbann_race
+from kfac_ref.races.lbann_models import MODELS
+from kfac_ref.races.lbann_settings import OPTIMIZERS, KfacSettings, Settings
+
+OF_THE_RACE = ("model", "num_epochs", "mini_batch_size", "data", "seed")
+KFAC = [field.name for field in fields(KfacSettings)]
+ALL = [field.name for field in fields(Settings) if field.name != "kfac"]
+
+
+def add(commands: Any) -> None:
+    """The command and its options, which are there afterwards only if they were given.
+
+    Those of LBANN's own script, such as --kfac-damping-act, are understood, too.
+    """
+    train = commands.add_parser(
+        "train",
+        help="LBANN's MNIST example: Adam, SGD or K-FAC on its mlp or cnn",
+        description="Train LBANN's mlp or cnn on the digits or on MNIST, and print "
+        "after every epoch what LBANN prints: objective, accuracy, run time, mean, "
+        "maximum, minimum and standard deviation of the mini-batch time, and the "
+        "test's objective and accuracy.",
+    )
+    train.set_defaults(run=_run)
+    train.add_argument(
+        "--compare",
+        action="store_true",
+        help="race Adam against K-FAC, both at LBANN's settings and tuned, on three "
+        "seeds from SEED on; writes a figure",
+    )
+    _add_training(train)
+    _add_kfac(train.add_argument_group("K-FAC"))
+    add_folder_and_backend(train, lbann_race.FOLDER, "a file of numbers")
+
+
+def _run(options: argparse.Namespace) -> None:
+    given = vars(options)
+    kfac = {name: given[name] for name in KFAC if name in given}
+    settings = {name: given[name] for name in ALL if name in given}
+    if options.compare:
+        extra = [name for name in given if name in (*ALL, *KFAC, "kfac")]
+        _refuse(set(extra) - set(OF_THE_RACE), "--compare has contestants of its own")
+        lbann_race.run(Settings(**settings), options.out)
+        return
+    if "kfac" not in given:
+        _refuse(kfac, "without --kfac there is no K-FAC to set")
+    else:
+        settings["kfac"] = KfacSettings(**kfac)
+    lbann.run(Settings(**settings), options.out)
+
+
+def _refuse(names: Any, reason: str) -> None:
+    if names:
+        given = ", ".join("--" + name.replace("_", "-") for name in sorted(names))
+        raise Unsupported(f"{reason}: leave out {given}")
+
+
+def _add_training(parser: Any) -> None:
+    default = Settings()
+
+    def add(name: str, *others: str, help: str, **kind: Any) -> None:
+        value = getattr(default, name.replace("-", "_"))
+        text = f"{help} ({value})"
+        names = [f"--{other}" for other in (name, *others)]
+        parser.add_argument(*names, default=argparse.SUPPRESS, help=text, **kind)
+
+    add("model", choices=MODELS, help="the network")
+    add("optimizer", choices=OPTIMIZERS, help="momentum is SGD with 0.9")
+    add("learning-rate", "optimizer-learning-rate", type=float, help="held fixed")
+    add("num-epochs", "num_epochs", type=count, help="passes over the images")
+    add("mini-batch-size", "mini_batch_size", type=count, help="images in an update")
+    add("data", help="digits, or a folder with the four files of MNIST")
+    add("seed", type=count, help="of test images, initial weights, order of batches")
+
+
+def _add_kfac(parser: Any) -> None:
+    """The options of K-FAC."""
+    default = KfacSettings()
+
+    def add(name: str, *others: str, help: str, **kind: Any) -> None:
+        value = getattr(default, name.replace("-", "_"))
+        shown = value[0] if isinstance(value, tuple) else value
+        text = help if value is False else f"{help} ({shown})"
+        names = [f"--{each}" for each in (name, f"kfac-{name}", *others)]
+        parser.add_argument(*names, default=argparse.SUPPRESS, help=text, **kind)
+
+    parser.add_argument(
+        "--kfac",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="precondition the gradient of sgd or momentum with K-FAC",
+    )
+    numbers: Any = {"type": damping, "metavar": "X[,Y]"}
+    whole: Any = {"type": count, "metavar": "STEPS"}
+    flag: Any = {"action": "store_true"}
+    add("damping-act", help="added to A; X,Y moves from X towards Y", **numbers)
+    add("damping-err", help="added to G; the same", **numbers)
+    add("damping-warmup-steps", help="the pace from X to Y", **whole)
+    add("use-pi", help="share the damping out by pi, from traces", **flag)
+    add("update-interval-init", help="new factors, inverses every so many", **whole)
+    add("update-interval-target", help="and so many in the end", **whole)
+    add("update-interval-steps", help="on the way from init to target", **whole)
+    add(
+        "compute-interval", "kfac-compute-interval-steps", help="at most every", **whole
+    )
+    add("kronecker-decay", help="of the factors' moving average", type=float)
+    add("use-eigen", help="eigendecompositions in place of Cholesky's", **flag)
+
+
+def damping(text: str) -> tuple[float, ...]:
+    """One number, or two: from, to."""
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if not 1 <= len(numbers) <= 2:
+        raise argparse.ArgumentTypeError(
+            f"expected a damping such as 0.03, or two such as 0.1,0.01, found {text!r}"
+        )
+    return numbers

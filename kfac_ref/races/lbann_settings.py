@@ -1,0 +1,189 @@
+"""The settings of LBANN's MNIST example, and the optimizers that they make.
+
+LBANN's K-FAC is the K-FAC of this package with these options:
+
+    statistics      Kronecker factors of the empirical Fisher (the training labels)
+    average         `first`: 0.99 of the old value, 0.01 of the new; at first the new
+    damping         `separate`: A + pi act I, G + err / pi I, pi = 1 unless use_pi
+    refreshed       factors and inverses in step k = 0, 1, ... if compute_interval and
+                    the update interval, which moves along a line, both divide k
+    step            alpha fixed, mu 0 (sgd) or 0.9 (momentum); no quadratic model
+
+A damping of two numbers moves from the first towards the second by LBANN's rule
+(`ApproachTarget`), once in every step that compute_interval divides. LBANN of 2023 and
+later also shortens every update to lr ||P|| <= 0.0316 for each weight; its example has
+no option for that, its published figures are older, and it is not done here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from kfac_ref.backend import Array
+from kfac_ref.damping import by_eigendecomposition, separate
+from kfac_ref.errors import Unsupported, ValueRangeError, check_count, choose, located
+from kfac_ref.matrices import SymmetricMatrix
+from kfac_ref.network import Network
+from kfac_ref.optimizer import KFAC, SGD, Adam, MovingAverage, State, Trace
+from kfac_ref.optimizer.training import Optimizer
+from kfac_ref.schedules import ApproachTarget, Constant, Schedule
+
+MOMENTUM = {"sgd": 0.0, "momentum": 0.9}
+OPTIMIZERS = ("adam", *MOMENTUM)
+BETA_2 = 0.99  # of Adam in LBANN's example
+
+
+@dataclass(frozen=True)
+class KfacSettings:
+    """LBANN's options of K-FAC, with its defaults."""
+
+    damping_act: tuple[float, ...] = (0.03,)  # or (initial, target)
+    damping_err: tuple[float, ...] = (0.03,)
+    damping_warmup_steps: int = 100
+    use_pi: bool = False
+    update_interval_init: int = 1
+    update_interval_target: int = 1
+    update_interval_steps: int = 1
+    compute_interval: int = 1
+    kronecker_decay: float = 0.99
+    use_eigen: bool = False  # instead of Cholesky
+
+    def __post_init__(self) -> None:
+        for name in ("init", "target", "steps"):
+            check_count(
+                f"update_interval_{name}", getattr(self, f"update_interval_{name}")
+            )
+        check_count("compute_interval", self.compute_interval)
+        self.dampings  # noqa: B018 - its errors now, not in the first step
+
+    @property
+    def dampings(self) -> tuple[Schedule, Schedule]:
+        """Of activations and of errors, by the number of the computing step."""
+        steps = self.damping_warmup_steps
+        act, err = (
+            _schedule(name, getattr(self, name), steps)
+            for name in ("damping_act", "damping_err")
+        )
+        return act, err
+
+    def refreshes(self, step: int) -> bool:
+        """Are factors and inverses computed in this step, counted from 0?"""
+        first, last = self.update_interval_init, self.update_interval_target
+        S = self.update_interval_steps
+        interval = first + (last - first) * min(step, S) // S  # rounded down
+        return step % self.compute_interval == 0 and step % interval == 0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options of LBANN's example, with its defaults; K-FAC if `kfac` is given."""
+
+    model: str = "mlp"
+    optimizer: str = "adam"
+    learning_rate: float = 1e-4
+    num_epochs: int = 20
+    mini_batch_size: int = 100
+    kfac: KfacSettings | None = None
+    data: str = "digits"  # or a folder with the files of MNIST
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        choose("optimizer", self.optimizer, OPTIMIZERS)
+        check_count("num_epochs", self.num_epochs)
+        check_count("mini_batch_size", self.mini_batch_size)
+        if self.kfac and self.optimizer not in MOMENTUM:
+            raise Unsupported(
+                "kfac with optimizer 'adam': LBANN hands Adam the preconditioned "
+                "gradient, which Adam scales again, entry by entry; here K-FAC makes "
+                "its own step: expected optimizer 'sgd' or 'momentum'"
+            )
+
+    @property
+    def name(self) -> str:
+        """For files: mlp_sgd_kfac."""
+        return f"{self.model}_{self.optimizer}{'_kfac' if self.kfac else ''}"
+
+
+def _schedule(name: str, numbers: tuple[float, ...], steps: int) -> Schedule:
+    with located(name):
+        if len(numbers) == 2:
+            return ApproachTarget(*numbers, steps)
+        if len(numbers) != 1:
+            raise ValueRangeError(f"expected one or two numbers, found {numbers}")
+        return Constant(numbers[0])
+
+
+def make_optimizer(settings: Settings, network: Network) -> Optimizer:
+    """Adam, SGD, or LBANN's K-FAC. Raises ValueRangeError."""
+    rate = settings.learning_rate
+    if settings.optimizer == "adam":
+        return Adam(network, rate, beta_2=BETA_2)
+    mu = MOMENTUM[settings.optimizer]
+    plain = SGD(network, rate, momentum=mu)  # which checks the rate
+    if settings.kfac is None:
+        return plain
+    kfac = KFAC(
+        network,
+        estimate="empirical",
+        average=MovingAverage("first", settings.kfac.kronecker_decay),
+        inverse_early=0,
+        gamma_every=0,
+        learning_rate=rate,
+        momentum=mu,
+        lambda_=0.0,
+        lambda_rule=None,
+        l2=0.0,
+        first_step=0,
+    )
+    return Scheduled(kfac, settings.kfac)
+
+
+@dataclass(frozen=True)
+class Scheduled:
+    """K-FAC whose damping and periods follow the number of the step."""
+
+    kfac: KFAC
+    settings: KfacSettings
+
+    @property
+    def network(self) -> Network:
+        return self.kfac.network
+
+    def init(self, params: list[Array]) -> State:
+        return self.kfac.init(params)
+
+    def params(self, state: State) -> list[Array]:
+        return self.kfac.params(state)
+
+    def step(
+        self, state: State, x: Array, y: Array, rng: np.random.Generator
+    ) -> tuple[State, Trace]:
+        return self.at(state.step).step(state, x, y, rng)
+
+    def at(self, step: int) -> KFAC:
+        """The options of this step; the damping moves before the first one, too."""
+        now = self.settings
+        act, err = (each(step // now.compute_interval) for each in now.dampings)
+        rule = partial(
+            _damped,
+            activations=act,
+            errors=err,
+            pi="trace" if now.use_pi else "off",
+            eigen=now.use_eigen,
+        )
+        due = int(now.refreshes(step))  # every step, or never
+        return replace(
+            self.kfac, damping_rule=rule, statistics_every=due, inverse_every=due
+        )
+
+
+def _damped(
+    matrix: Any, damping: float, eigen: bool, **numbers: Any
+) -> SymmetricMatrix:
+    """`separate`, whose numbers are its own: `damping`, gamma^2, is zero here."""
+    damped = separate(matrix, **numbers)
+    return by_eigendecomposition(damped) if eigen else damped
