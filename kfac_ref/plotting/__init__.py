@@ -13,6 +13,7 @@ from kfac_ref.plotting.curves import (
 )
 from kfac_ref.plotting.heat_maps import heat_maps
 from kfac_ref.plotting.histories import histories_figure
+from kfac_ref.plotting.races import race_figure
 from kfac_ref.plotting.style import APPROXIMATION, ERROR, EXACT, STYLE, save, styled
 from kfac_ref.plotting.tables import comparison_figure
 
@@ -25,6 +26,7 @@ __all__ = [
     "fit_power_law",
     "heat_maps",
     "histories_figure",
+    "race_figure",
     "sampling_figure",
     "save",
     "spectra_figure",

@@ -1,0 +1,147 @@
+"""`kfac-ref race autoencoder`: K-FAC, SGD with momentum and Adam on a deep autoencoder.
+
+The headline of TensorFlow K-FAC: the same loss in 14.7 times fewer updates and 3.8
+times fewer seconds than SGD with momentum.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kfac_ref.files import write_whole
+from kfac_ref.optimizer.training import History
+from kfac_ref.plotting import race_figure, save
+from kfac_ref.races.autoencoder import Problem, make_problem
+from kfac_ref.races.contest import Finish, Histories, finish, run_contest
+from kfac_ref.races.contestants import TUNED, Contestant, contestants
+
+WINNER = "K-FAC"
+POINTS = 40  # of a history that the JSON keeps
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the command line says. `data`: a folder with the files of MNIST."""
+
+    small: bool = False
+    data: Path | None = None
+    seeds: int = 3
+    out: Path = Path("figures")
+
+    @property
+    def form(self) -> str:
+        """The name of the problem."""
+        if self.data is not None:
+            return "images"
+        return "small" if self.small else "curves"
+
+
+def run(settings: Settings) -> list[Finish]:
+    """Everything, from the images to the figure. Raises KfacError, OSError."""
+    settings.out.mkdir(parents=True, exist_ok=True)  # fail early if that cannot be
+    problem = make_problem(settings.form, settings.data)
+    who = contestants(problem.network, TUNED[settings.form])
+    _announce(problem, who)
+    histories = run_contest(problem, who, range(settings.seeds), _say)
+    finishes = [finish(histories, WINNER, name) for name in who if name != WINNER]
+    for line in summarize(finishes):
+        print(line)
+    name = f"race_autoencoder_{settings.form}"
+    figure = race_figure(
+        histories, _titles(finishes), problem.floor, "training loss over its floor"
+    )
+    save(figure, settings.out / f"{name}.png")
+    numbers = _numbers(problem, who, histories, finishes)
+    content = json.dumps(numbers) + "\n"
+    write_whole(settings.out / f"{name}.json", content.encode())
+    print(f"{name}.png and {name}.json are in {settings.out}")
+    return finishes
+
+
+def summarize(finishes: list[Finish]) -> list[str]:
+    """One line for each baseline, with the ratios of every seed."""
+    return [
+        f"{found.winner} was where {found.baseline} ended (loss "
+        f"{_each(found.targets, '.2f')}) after {_each(found.fewer_updates)} times fewer"
+        f" updates and {_each(found.fewer_seconds)} times fewer seconds"
+        for found in finishes
+    ]
+
+
+def _each(numbers: list[float], form: str = ".1f") -> str:
+    """A number for each seed; 0 says that it never came there."""
+    return ", ".join(format(number, form) for number in numbers)
+
+
+def _announce(problem: Problem, who: dict[str, Contestant]) -> None:
+    sizes = [d - 1 for d, _ in problem.network.shapes] + [problem.x.shape[1]]
+    _say(f"{problem.description}, {problem.batch} in a batch")
+    _say(f"net {'-'.join(map(str, sizes))}: {problem.network.size:,} parameters")
+    _say(f"loss on {len(problem.watched):,} images; no less than {problem.floor:.2f}")
+    for name, contestant in who.items():
+        _say(f"{name:<6} {contestant.settings}")
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _titles(finishes: list[Finish]) -> tuple[str, str]:
+    """The smallest ratios over the seeds."""
+    parts = [
+        ", ".join(f"{min(ratios):.1f} ({name})" for name, ratios in by_name)
+        for by_name in (
+            [(found.baseline, found.fewer_updates) for found in finishes],
+            [(found.baseline, found.fewer_seconds) for found in finishes],
+        )
+    ]
+    return f"fewer updates: {parts[0]}", f"fewer seconds: {parts[1]}"
+
+
+def _numbers(
+    problem: Problem,
+    who: dict[str, Contestant],
+    histories: Histories,
+    finishes: list[Finish],
+) -> dict[str, Any]:
+    """What was measured, as JSON can hold it."""
+    return {
+        "data": problem.description,
+        "parameters": problem.network.size,
+        "batch": problem.batch,
+        "floor": round(problem.floor, 4),
+        "contestants": {
+            name: {
+                "settings": contestant.settings,
+                "updates": contestant.updates,
+                "seeds": [_thinned(history) for history in histories[name]],
+            }
+            for name, contestant in who.items()
+        },
+        "finishes": [asdict(found) | _ratios(found) for found in finishes],
+    }
+
+
+def _ratios(found: Finish) -> dict[str, list[float]]:
+    return {
+        "fewer_updates": [round(ratio, 2) for ratio in found.fewer_updates],
+        "fewer_seconds": [round(ratio, 2) for ratio in found.fewer_seconds],
+    }
+
+
+def _thinned(history: History) -> dict[str, list[float]]:
+    """At most POINTS of the updates whose loss was watched, the last among them."""
+    known = np.flatnonzero(~np.isnan(history.evaluation))
+    step = math.ceil(len(known) / POINTS)
+    few = known[::-1][::step][::-1]
+    return {
+        "update": history.update[few].tolist(),
+        "seconds": [round(float(s), 3) for s in history.seconds[few]],
+        "loss": [round(float(loss), 4) for loss in history.evaluation[few]],
+    }

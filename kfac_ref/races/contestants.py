@@ -1,0 +1,86 @@
+"""Who runs in the autoencoder race, at which settings, for how many updates.
+
+The baselines run at the best settings of their grids, for which benchmarks/tuning has
+every result; none of them lies at an edge. MNIST could not be tuned here (its files are
+the user's), so "images" has the settings of "curves".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kfac_ref.levenberg_marquardt import LevenbergMarquardt
+from kfac_ref.network import Network
+from kfac_ref.optimizer import KFAC, SGD, Adam
+from kfac_ref.optimizer.training import Optimizer
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What was tuned; the rest is said in `contestants`."""
+
+    baseline_updates: int
+    sgd: tuple[float, float]  # learning rate, Nesterov momentum
+    adam: tuple[float, float]  # learning rate, beta_1
+    kfac_updates: int
+    lambda_: float  # where it starts
+    least_lambda: float
+
+
+TUNED = {
+    "curves": Tuned(2000, (0.003, 0.9), (0.001, 0.9), 300, 0.01, 1e-4),
+    "small": Tuned(1500, (0.003, 0.9), (0.001, 0.9), 200, 0.01, 1e-4),
+}
+TUNED["images"] = TUNED["curves"]
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """An optimizer, its number of updates, and after how many its loss is looked at."""
+
+    optimizer: Optimizer
+    updates: int
+    every: int
+    settings: str  # in words
+
+
+def contestants(network: Network, tuned: Tuned) -> dict[str, Contestant]:
+    """K-FAC first; then the baselines, each with a constant learning rate."""
+    rate, momentum = tuned.sgd
+    adam_rate, beta_1 = tuned.adam
+    return {
+        "K-FAC": Contestant(
+            kfac(network, tuned.lambda_, tuned.least_lambda),
+            tuned.kfac_updates,
+            5,
+            f"lambda from {tuned.lambda_:g}, at least {tuned.least_lambda:g}",
+        ),
+        "SGD": Contestant(
+            SGD(network, rate, momentum=momentum, nesterov=True),
+            tuned.baseline_updates,
+            20,
+            f"learning rate {rate:g}, Nesterov momentum {momentum:g}",
+        ),
+        "Adam": Contestant(
+            Adam(network, adam_rate, beta_1=beta_1),
+            tuned.baseline_updates,
+            20,
+            f"learning rate {adam_rate:g}, beta_1 {beta_1:g}",
+        ),
+    }
+
+
+def kfac(network: Network, lambda_: float, least: float) -> KFAC:
+    """Algorithm 2 with the paper's periods and shares, and its momentum.
+
+    Only lambda differs: it starts lower, because the search for gamma starts at its
+    root and needs 20 updates for each step down; and it has a floor, because on the
+    plateau of the mean image rho is near 1 while nothing happens.
+    """
+    return KFAC(
+        network,
+        tau_1=1 / 8,
+        tau_2=1 / 4,
+        lambda_=lambda_,
+        lambda_rule=LevenbergMarquardt(minimum=least),
+    )
