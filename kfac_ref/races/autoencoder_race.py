@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -124,12 +124,22 @@ def _numbers(
             }
             for name, contestant in who.items()
         },
-        "finishes": [asdict(found) | _ratios(found) for found in finishes],
+        "finishes": [_finish(found) for found in finishes],
     }
 
 
-def _ratios(found: Finish) -> dict[str, list[float]]:
+def _finish(found: Finish) -> dict[str, Any]:
+    """What JSON has no number for, the infinite, becomes null."""
+
+    def rounded(pairs: list[list[float]]) -> list[list[float | None]]:
+        return [[round(n, 3) if math.isfinite(n) else None for n in p] for p in pairs]
+
     return {
+        "winner": found.winner,
+        "baseline": found.baseline,
+        "targets": [round(target, 4) for target in found.targets],
+        "updates": rounded(found.updates),
+        "seconds": rounded(found.seconds),
         "fewer_updates": [round(ratio, 2) for ratio in found.fewer_updates],
         "fewer_seconds": [round(ratio, 2) for ratio in found.fewer_seconds],
     }

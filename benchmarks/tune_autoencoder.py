@@ -1,0 +1,127 @@
+"""The grids of the autoencoder race: `python -m benchmarks.tune_autoencoder FORM`.
+
+Every point is one training from a start that the race does not have (seed 100), as
+long as the race; the point with the lowest final loss is what races/contestants.py
+takes. After each point tuning/autoencoder_FORM.json is written, and what is in it is
+not run again, so that the work can be put aside.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kfac_ref.demo.problem import extra
+from kfac_ref.errors import KfacError
+from kfac_ref.files import write_whole
+from kfac_ref.network import Network
+from kfac_ref.optimizer import SGD, Adam, train
+from kfac_ref.optimizer.training import Optimizer
+from kfac_ref.races.autoencoder import FORMS, make_problem
+from kfac_ref.races.contestants import kfac
+
+SEED = 100
+WATCHES = 8  # so often is the loss looked at
+UPDATES = {"curves": 2000, "small": 1500}  # of the baselines
+KFAC_UPDATES = {"curves": 200, "small": 150}
+RATES = (0.0003, 0.001, 0.002, 0.003, 0.005, 0.01)
+MOMENTA = (0.8, 0.9, 0.95, 0.99)
+ADAM_RATES = (0.0003, 0.0005, 0.001, 0.002, 0.003, 0.01)
+BETAS = (0.8, 0.9, 0.95)
+LAMBDAS = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
+FLOORS = (0.0001, 0.0003, 0.001, 0.003, 0.01)
+GRIDS = {
+    "SGD": (RATES, MOMENTA),
+    "Adam": (ADAM_RATES, BETAS),
+    "K-FAC": (LAMBDAS, FLOORS),
+}
+
+
+def make(name: str, network: Network, point: tuple[float, float]) -> Optimizer:
+    """The optimizer of a point of its grid."""
+    first, second = point
+    if name == "SGD":
+        return SGD(network, first, momentum=second, nesterov=True)
+    if name == "Adam":
+        return Adam(network, first, beta_1=second)
+    return kfac(network, first, second)
+
+
+def measure(form: str, name: str, point: tuple[float, float]) -> dict[str, Any]:
+    """The watched losses; they end where the training diverges."""
+    problem = make_problem(form)
+    params, rng = problem.start(SEED)
+    updates = (KFAC_UPDATES if name == "K-FAC" else UPDATES)[form]
+    error = None
+    with np.errstate(over="ignore"):
+        try:
+            run = train(
+                make(name, problem.network, point),
+                params,
+                (problem.x, problem.x),
+                problem.batch,
+                rng,
+                updates=updates,
+                evaluation=(problem.watched, problem.watched),
+                evaluate_every=updates // WATCHES,
+                progress=False,
+            )
+            found = run.history.evaluation
+        except KfacError as raised:
+            error, found = str(raised), np.array([])
+    losses = [round(float(loss), 3) for loss in found[~np.isnan(found)]]
+    return {"point": list(point), "losses": losses, "error": error}
+
+
+def results(form: str) -> dict[str, Any]:
+    """What has been measured."""
+    path = place(form)
+    if path.exists():
+        return json.loads(path.read_text())
+    return {"form": form, "seed": SEED, "updates": UPDATES[form], "points": {}}
+
+
+def place(form: str) -> Path:
+    return Path(__file__).parent / "tuning" / f"autoencoder_{form}.json"
+
+
+def best(points: list[dict[str, Any]]) -> dict[str, Any]:
+    """The point with the lowest final loss."""
+    return min((p for p in points if p["losses"]), key=lambda p: p["losses"][-1])
+
+
+def missing(form: str, name: str, only: Any) -> Iterator[tuple[float, float]]:
+    known = [tuple(p["point"]) for p in results(form)["points"].get(name, [])]
+    for point in product(*GRIDS[name]):
+        if point not in known and (not only or point in only):
+            yield point
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("form", choices=[f for f in FORMS if f in UPDATES])
+    parser.add_argument("--contestant", choices=GRIDS, action="append")
+    parser.add_argument("--point", action="append", help="0.003,0.9: these alone")
+    options = parser.parse_args()
+    only = [tuple(map(float, p.split(","))) for p in options.point or []]
+    for name in options.contestant or GRIDS:
+        for point in missing(options.form, name, only):
+            began = time.perf_counter()
+            found = measure(options.form, name, point)
+            kept = results(options.form)
+            kept["points"].setdefault(name, []).append(found)
+            content = json.dumps(kept).replace('{"point"', '\n{"point"') + "\n"
+            write_whole(place(options.form), content.encode())
+            print(name, found, f"{time.perf_counter() - began:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    with extra("threadpoolctl").threadpool_limits(1):
+        main()

@@ -1,0 +1,192 @@
+"""The autoencoder race: its problem, who was where when, and what is written."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from helpers import assert_exact
+from kfac_ref.distributions import Bernoulli
+from kfac_ref.layers import Dense, Tanh
+from kfac_ref.optimizer import KFAC, SGD, Adam
+from kfac_ref.optimizer.training import History
+from kfac_ref.races import autoencoder as problems
+from kfac_ref.races.autoencoder import autoencoder, entropy, make_problem
+from kfac_ref.races.autoencoder_race import POINTS, Settings, _thinned, run, summarize
+from kfac_ref.races.contest import finish, run_contest
+from kfac_ref.races.contestants import TUNED, contestants
+from test_demo import write_mnist
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """Forms of few images and few units; few updates."""
+    form = problems.Form((7, 3), 20, 23, images=61, side=5)
+    for name in problems.FORMS:
+        monkeypatch.setitem(problems.FORMS, name, form)
+        few = replace(TUNED[name], baseline_updates=40, kfac_updates=13)
+        monkeypatch.setitem(TUNED, name, few)
+
+
+# The problem
+
+
+def test_the_nets_are_those_of_the_paper():
+    shapes = autoencoder((784, 400, 200, 100, 50, 25, 6)).shapes
+    assert [d - 1 for d, _ in shapes] == [
+        784, 400, 200, 100, 50, 25, 6, 25, 50, 100, 200, 400,
+    ]  # fmt: skip
+    assert shapes[-1] == (401, 784)
+    sizes = (784, 1000, 500, 250, 30)
+    network = autoencoder(sizes)
+    assert network.size == sum(d * o + o for d, o in zip(sizes, sizes[1:])) + sum(
+        o * d + d for d, o in zip(sizes, sizes[1:])
+    )
+    assert isinstance(network.distribution, Bernoulli)
+
+
+def test_the_code_and_the_output_are_linear():
+    layers = autoencoder((17, 11, 5)).body.layers
+    kinds = [type(layer) for layer in layers]
+    assert kinds == [Dense, Tanh, Dense, Dense, Tanh, Dense]
+
+
+def test_the_start_is_sparse():
+    network = autoencoder((784, 400, 6))
+    first, code, decoder, output = network.init(np.random.default_rng(2))
+    assert ((first[:-1] != 0).sum(axis=0) == 15).all()
+    assert ((decoder[:-1] != 0).sum(axis=0) == 6).all()  # there are no more
+    weights = first[:-1][first[:-1] != 0]
+    assert abs(weights.std() / 0.25 - 1.0) < 0.05
+    assert (first[-1] == 0.5).all() and (code[-1] == 0.5).all()
+    assert (decoder[-1] == 0.5).all() and (output[-1] == 0.0).all()
+
+
+def test_no_loss_is_below_the_entropy_of_the_pixels(rng):
+    x = rng.uniform(size=(5, 7))
+    x[0, 0], x[1, 1] = 0.0, 1.0
+    by_hand = 0.0
+    for value in x.ravel():
+        if 0.0 < value < 1.0:
+            by_hand -= value * math.log(value) + (1 - value) * math.log(1 - value)
+    assert_exact(np.array(entropy(x)), np.array(by_hand / 5))
+    clear = rng.uniform(0.1, 0.9, size=(3, 7))
+    logits = np.log(clear / (1 - clear))
+    assert_exact(Bernoulli().loss(logits, clear).mean(), np.array(entropy(clear)))
+    assert Bernoulli().loss(logits + 0.3, clear).mean() > entropy(clear) + 1e-3
+
+
+def test_every_seed_starts_elsewhere_on_the_same_images():
+    problem, again = make_problem("small"), make_problem("small")
+    assert (problem.x == again.x).all() and problem.x.dtype == np.float32
+    (params, _), (same, _), (other, _) = (problem.start(seed) for seed in (1, 1, 2))
+    assert all((W == V).all() for W, V in zip(params, same, strict=True))
+    assert not (params[0] == other[0]).all()
+    assert problem.floor < problem.network.loss(params, problem.x, problem.x)
+
+
+# Who was where when
+
+
+def history(losses, seconds_each):
+    """Watched after every second update."""
+    n = 2 * len(losses)
+    watched = np.full(n, np.nan)
+    watched[1::2] = losses
+    update = np.arange(1, n + 1)
+    none = np.full(n, np.nan)
+    return History(
+        update, update / 10, seconds_each * update, update, none, watched, *[none] * 3
+    )
+
+
+def test_the_finish_by_hand():
+    histories = {
+        "A": [history([9.0, 5.0, 2.0], 0.3), history([9.0, 8.0, 7.0], 0.3)],
+        "B": [history([8.0, 7.0, 4.0, 5.0], 0.1), history([6.0, 5.0], 0.1)],
+    }
+    found = finish(histories, "A", "B")
+    assert found.targets == [5.0, 5.0]
+    assert found.updates == [[6.0, 4.0], [4.0, math.inf]]
+    assert found.fewer_updates == [1.5, 0.0]
+    np.testing.assert_allclose(found.seconds[0], [0.6, 1.2], rtol=1e-12)
+    np.testing.assert_allclose(found.fewer_seconds, [0.5, 0.0], rtol=1e-12)
+    (line,) = summarize([found])
+    assert "A was where B ended (loss 5.00, 5.00) after 1.5, 0.0 times fewer" in line
+
+
+def test_the_json_keeps_few_points_and_the_last():
+    losses = np.linspace(9.0, 1.0, 3 * POINTS + 1)
+    found = _thinned(history(losses, 0.5))
+    assert len(found["loss"]) <= POINTS
+    assert found["loss"][-1] == 1.0 and found["update"][-1] == 2 * len(losses)
+    assert found["seconds"][-1] == len(losses)
+
+
+# From end to end
+
+
+def test_the_contestants_have_their_tuned_settings():
+    tuned = TUNED["curves"]
+    found = contestants(autoencoder((7, 5, 3)), tuned)
+    kfac, sgd, adam = (c.optimizer for c in found.values())
+    assert isinstance(kfac, KFAC) and kfac.lambda_ == tuned.lambda_
+    assert kfac.lambda_rule.minimum == tuned.least_lambda
+    assert isinstance(sgd, SGD) and sgd.nesterov
+    assert (sgd.learning_rate, sgd.momentum) == tuned.sgd
+    assert isinstance(adam, Adam)
+    assert (adam.learning_rate, adam.beta_1) == tuned.adam
+
+
+def test_all_contestants_start_from_the_same_loss_and_batch(tiny):
+    problem = make_problem("curves")
+    who = contestants(problem.network, TUNED["curves"])
+    lines = []
+    found = run_contest(problem, who, (3, 4), lines.append)
+    assert len(lines) == 6 and lines[0].startswith("seed 3  K-FAC")
+    for seed in (0, 1):
+        first = [runs[seed].loss[0] for runs in found.values()]
+        np.testing.assert_allclose(first, first[0], rtol=1e-5)  # but for K-FAC's L2
+    assert found["SGD"][0].loss[0] != found["SGD"][1].loss[0]
+
+
+def test_the_race_writes_its_figure_and_its_numbers(tiny, tmp_path, capsys):
+    finishes = run(Settings(seeds=2, out=tmp_path / "new"))
+    text = capsys.readouterr().out
+    assert "CURVES: 61 images of 5 x 5 pixels, 20 in a batch" in text
+    assert "net 25-7-3-7-25: 434 parameters" in text
+    for line in summarize(finishes):
+        assert line in text
+    folder = tmp_path / "new"
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"race_autoencoder_curves.png", "race_autoencoder_curves.json"}
+    found = json.loads((folder / "race_autoencoder_curves.json").read_text())
+    assert found["parameters"] == 434 and found["batch"] == 20
+    assert [f["baseline"] for f in found["finishes"]] == ["SGD", "Adam"]
+    for contestant in found["contestants"].values():
+        assert len(contestant["seeds"]) == 2
+        for seed in contestant["seeds"]:
+            assert found["floor"] < seed["loss"][-1] < seed["loss"][0]
+    for entry, kept in zip(found["finishes"], finishes, strict=True):
+        assert entry["targets"] == [round(t, 4) for t in kept.targets]
+
+
+def test_what_was_never_reached_is_null_in_the_json(tiny, tmp_path, monkeypatch):
+    few = replace(TUNED["small"], kfac_updates=1)
+    monkeypatch.setitem(TUNED, "small", few)
+    (first, _) = run(Settings(small=True, seeds=1, out=tmp_path))
+    assert first.updates[0][1] == math.inf
+    found = json.loads((tmp_path / "race_autoencoder_small.json").read_text())
+    assert found["finishes"][0]["updates"][0][1] is None
+    assert found["finishes"][0]["fewer_updates"] == [0.0]
+
+
+def test_images_of_the_user(tiny, tmp_path, rng, capsys):
+    write_mnist(tmp_path, rng, count=43, height=4, width=3)
+    run(Settings(data=tmp_path, seeds=1, out=tmp_path / "out"))
+    assert "43 images of 12 pixels" in capsys.readouterr().out
+    assert (tmp_path / "out" / "race_autoencoder_images.png").exists()
