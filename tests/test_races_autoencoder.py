@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from helpers import assert_exact
+from kfac_ref.cli import main
 from kfac_ref.distributions import Bernoulli
 from kfac_ref.layers import Dense, Tanh
 from kfac_ref.optimizer import KFAC, SGD, Adam
@@ -190,3 +191,20 @@ def test_images_of_the_user(tiny, tmp_path, rng, capsys):
     run(Settings(data=tmp_path, seeds=1, out=tmp_path / "out"))
     assert "43 images of 12 pixels" in capsys.readouterr().out
     assert (tmp_path / "out" / "race_autoencoder_images.png").exists()
+
+
+def test_the_command(tiny, tmp_path, capsys):
+    options = ["--small", "--seeds", "1", "--out", str(tmp_path / "out")]
+    assert main(["race", "autoencoder", *options]) == 0
+    assert "race_autoencoder_small.png" in capsys.readouterr().out
+    for wrong, message in (
+        (["--seeds", "0"], "seeds: expected a whole number >= 1, found 0"),
+        (["--small", "--data", "here"], "not allowed with argument --small"),
+        (["--data", str(tmp_path / "nowhere")], "there is no such folder"),
+    ):
+        try:
+            assert main(["race", "autoencoder", "--out", str(tmp_path), *wrong]) == 2
+        except SystemExit as exit:
+            assert exit.code == 2
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1

@@ -6,10 +6,11 @@ A race has a function here that adds its options, and one that runs it.
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from kfac_ref.cli.arguments import add_folder_and_backend, count
-from kfac_ref.races import convolutional, convolutional_record
+from kfac_ref.races import autoencoder_race, convolutional, convolutional_record
 
 
 def add(commands: Any) -> None:
@@ -21,7 +22,51 @@ def add(commands: Any) -> None:
         "where, draw a figure, and write the numbers beside it.",
     )
     races = race.add_subparsers(dest="race", required=True, metavar="RACE")
+    _add_autoencoder(races)
     _add_convolutional(races)
+
+
+def _add_autoencoder(races: Any) -> None:
+    """The options of race 1."""
+    default = autoencoder_race.Settings()
+    parser = races.add_parser(
+        "autoencoder",
+        help="a deep autoencoder, on CURVES or on MNIST",
+        description="The headline of TensorFlow K-FAC: how many times fewer updates "
+        "and seconds K-FAC needs to the final training loss of SGD with momentum.",
+    )
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--small",
+        action="store_true",
+        help="images of 14 x 14 pixels and a small net: ends within a minute",
+    )
+    which.add_argument(
+        "--data",
+        type=Path,
+        metavar="FOLDER",
+        help="the training files of MNIST, gzipped or not: a net of 784-1000-500-250-30"
+        " and mirrored; without it CURVES are drawn, 784-400-200-100-50-25-6",
+    )
+    parser.add_argument(
+        "--seeds",
+        type=count,
+        default=default.seeds,
+        help="how many races are run, seeds 0, 1, ... (%(default)s)",
+    )
+    add_folder_and_backend(parser, default.out, "race_autoencoder_*.json")
+    parser.set_defaults(run=_run_autoencoder)
+
+
+def _run_autoencoder(options: argparse.Namespace) -> None:
+    autoencoder_race.run(
+        autoencoder_race.Settings(
+            small=options.small,
+            data=options.data,
+            seeds=options.seeds,
+            out=options.out,
+        )
+    )
 
 
 def _add_convolutional(races: Any) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from kfac_ref.errors import check_count
 from kfac_ref.files import write_whole
 from kfac_ref.optimizer.training import History
 from kfac_ref.plotting import race_figure, save
@@ -44,11 +45,12 @@ class Settings:
 
 def run(settings: Settings) -> list[Finish]:
     """Everything, from the images to the figure. Raises KfacError, OSError."""
+    seeds = range(check_count("seeds", settings.seeds))
     settings.out.mkdir(parents=True, exist_ok=True)  # fail early if that cannot be
     problem = make_problem(settings.form, settings.data)
     who = contestants(problem.network, TUNED[settings.form])
     _announce(problem, who)
-    histories = run_contest(problem, who, range(settings.seeds), _say)
+    histories = run_contest(problem, who, seeds, _say)
     finishes = [finish(histories, WINNER, name) for name in who if name != WINNER]
     for line in summarize(finishes):
         print(line)
