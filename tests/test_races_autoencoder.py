@@ -42,11 +42,9 @@ def test_the_nets_are_those_of_the_paper():
         784, 400, 200, 100, 50, 25, 6, 25, 50, 100, 200, 400,
     ]  # fmt: skip
     assert shapes[-1] == (401, 784)
-    sizes = (784, 1000, 500, 250, 30)
-    network = autoencoder(sizes)
-    assert network.size == sum(d * o + o for d, o in zip(sizes, sizes[1:])) + sum(
-        o * d + d for d, o in zip(sizes, sizes[1:])
-    )
+    network = autoencoder((784, 1000, 500, 250, 30))
+    weights = 2 * (784 * 1000 + 1000 * 500 + 500 * 250 + 250 * 30)
+    assert network.size == weights + 2 * (1000 + 500 + 250) + 30 + 784
     assert isinstance(network.distribution, Bernoulli)
 
 
