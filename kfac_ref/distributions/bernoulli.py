@@ -7,7 +7,7 @@ import numpy as np
 from kfac_ref.backend import Array, asarray, get_xp
 from kfac_ref.distributions.base import Diagonal, check_dtype
 from kfac_ref.errors import ValueRangeError, check_shape
-from kfac_ref.layers.activations import sigmoid, softplus
+from kfac_ref.layers.activations import fold, sigmoid
 
 
 class Bernoulli(Diagonal):
@@ -32,16 +32,22 @@ class Bernoulli(Diagonal):
             )
 
     def nll(self, z: Array, y: Array) -> Array:
-        y = y.astype(z.dtype)
-        return (y * softplus(-z) + (1.0 - y) * softplus(z)).sum(axis=-1)
+        sign, e, against = self._fold(z, y)
+        return (against * (sign * z) + get_xp(z).log1p(e)).sum(axis=-1)
 
     def gradient(self, z: Array, y: Array) -> Array:
-        y = y.astype(z.dtype)  # p - y, without its cancellation where p is close to y
-        return (1.0 - y) * sigmoid(z) - y * sigmoid(-z)
+        sign, e, against = self._fold(z, y)  # p - y would lose digits for p close to y
+        return sign * (against - (1.0 - against) * e) / (1.0 + e)
 
     def root_diagonal(self, z: Array) -> Array:
-        return get_xp(z).exp(-0.5 * (softplus(z) + softplus(-z)))  # sqrt(p (1 - p))
+        _, root = fold(0.5 * z)  # exp(-|z|/2)
+        return root / (1.0 + root * root)  # sqrt(p (1 - p))
 
     def sample(self, z: Array, rng: np.random.Generator, samples: int) -> Array:
         u = asarray(rng.random((samples, *z.shape)), like=z)
         return (u < sigmoid(z.astype(u.dtype))).astype(z.dtype)
+
+    def _fold(self, z: Array, y: Array) -> tuple[Array, Array, Array]:
+        """The sign of z, exp(-|z|), and the label's share of what z speaks against."""
+        (positive, e), y = fold(z), y.astype(z.dtype)
+        return 2.0 * positive - 1.0, e, positive * (1.0 - y) + (1.0 - positive) * y

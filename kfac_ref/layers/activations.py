@@ -60,7 +60,8 @@ class Sigmoid(Elementwise):
         return sigmoid(x)
 
     def derivative(self, x: Array, y: Array) -> Array:
-        return y * sigmoid(-x)
+        _, e = fold(x)  # y (1 - y) would have no digits left where y is close to 1
+        return e / (1.0 + e) ** 2
 
 
 class Softplus(Elementwise):
@@ -83,12 +84,23 @@ class Identity(Elementwise):
         return get_xp(x).ones_like(x)
 
 
+def fold(x: Array) -> tuple[Array, Array]:
+    """Is x > 0, as 1 or 0, and e = exp(-|x|), which cannot overflow.
+
+    By products, not by `abs` and `where`: autograd then has the derivatives of all
+    orders at 0, too; and a choice entry by entry takes ten times as long.
+    """
+    positive = (x > 0).astype(x.dtype)
+    return positive, get_xp(x).exp(x * (1.0 - 2.0 * positive))
+
+
 def softplus(x: Array) -> Array:
-    """log(1 + exp(x)), without overflow."""
-    xp = get_xp(x)
-    return xp.logaddexp(x, xp.zeros_like(x))
+    """log(1 + exp(x)) = max(x, 0) + log(1 + e)."""
+    xp, (_, e) = get_xp(x), fold(x)
+    return xp.where(x > 0, x, xp.zeros_like(x)) + xp.log1p(e)
 
 
 def sigmoid(x: Array) -> Array:
-    """1 / (1 + exp(-x)), accurate in both tails."""
-    return get_xp(x).exp(-softplus(-x))
+    """1 / (1 + exp(-x)), accurate in both tails: 1 / (1 + e) or e / (1 + e)."""
+    positive, e = fold(x)
+    return (positive + (1.0 - positive) * e) / (1.0 + e)
