@@ -10,11 +10,11 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 
 from kfac_ref.backend import current, use
-from kfac_ref.cli import demo
+from kfac_ref.cli import demo, race, train
 from kfac_ref.cli.arguments import Parser
 from kfac_ref.errors import KfacError
 
-COMMANDS = (demo,)
+COMMANDS = (demo, race, train)
 
 
 def main(argv: list[str] | None = None) -> int:

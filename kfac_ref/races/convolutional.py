@@ -23,12 +23,14 @@ from kfac_ref.backend import Array, asarray, get_xp
 from kfac_ref.damping import block_by_block, factored_tikhonov, tikhonov
 from kfac_ref.datasets import digits, mnist
 from kfac_ref.distributions import Categorical
+from kfac_ref.errors import NotPositiveDefinite
 from kfac_ref.layers import Conv2d, Dense, Flatten, MaxPool2d, ReLU, Residual, he
 from kfac_ref.matrices import Diagonal, SymmetricMatrix
 from kfac_ref.network import Network
 from kfac_ref.optimizer import KFAC, SGD, Adam, MovingAverage, TrainingDiverged, train
 from kfac_ref.optimizer.training import Data, Optimizer
 
+DIVERGED = (TrainingDiverged, NotPositiveDefinite)  # numbers too large, or infinite
 CLASSES, BATCH, MOMENTUM, DAMPING = 10, 128, 0.9, 0.001
 EVERY = 5  # updates between two evaluations
 PART = 2000  # images, at most, of each set that is evaluated
@@ -73,14 +75,13 @@ def make_problem(data: str, seed: int) -> Problem:
     training, test = _load(data, rng)
     _, h, w, _ = training[0].shape
     network = make_network((h, w))
-    sizes = [(len(x), min(len(x), PART)) for x, _ in (training, test)]
     counts = " and ".join(
-        f"{N:,} {name} images" + (f" ({part:,} evaluated)" if part < N else "")
-        for name, (N, part) in zip(("training", "test"), sizes, strict=True)
+        f"{len(x):,} {name} images"
+        + (f" ({PART:,} evaluated)" if len(x) > PART else "")
+        for name, (x, _) in (("training", training), ("test", test))
     )
-    return Problem(
-        network, network.init(rng), training, test, f"{data}: {counts}, {h} x {w}"
-    )
+    text = f"{data}: {counts}, {h} x {w} pixels"
+    return Problem(network, network.init(rng), training, test, text)
 
 
 def _load(data: str, rng: np.random.Generator) -> tuple[Data, Data]:
@@ -162,7 +163,7 @@ def compete(
     updates: int,
     every: int = EVERY,
 ) -> Result:
-    """Train one contestant from the start. Raises TrainingDiverged with its name."""
+    """Train one contestant from the start. Raises one of DIVERGED, with its name."""
     optimizer = CONTESTANTS[name](problem.network, rate)
     accuracies: list[float] = []
 
@@ -171,30 +172,23 @@ def compete(
         accuracies.append(measure(problem.network, params, problem.test)[1])
         return measure(problem.network, params, problem.training)[0]
 
-    first = evaluate(optimizer.init(problem.start))
+    loss, rng = evaluate(optimizer.init(problem.start)), np.random.default_rng(seed)
     try:
-        history = train(
-            optimizer,
-            problem.start,
-            problem.training,
-            BATCH,
-            np.random.default_rng(seed),
-            updates=updates,
-            evaluation=evaluate,
-            evaluate_every=every,
-        ).history
-    except TrainingDiverged as error:
+        with np.errstate(over="ignore", invalid="ignore"):  # the steps look for it
+            history = train(
+                optimizer, problem.start, problem.training, BATCH, rng,
+                updates=updates, evaluation=evaluate, evaluate_every=every,
+            ).history  # fmt: skip
+    except DIVERGED as error:
         error.args = (f"{name}, learning rate {rate:g}: {error}",)
         raise
-    seen = history.update % every == 0
-    seen[-1] = True
-    columns = (history.update, history.seconds, history.evaluation)
-    starts = (0, 0.0, first)
-    joined = [
-        np.append(begin, column[seen])
-        for begin, column in zip(starts, columns, strict=True)
-    ]
-    return Result(*joined, np.array(accuracies))
+    seen = (history.update % every == 0) | (history.update == updates)
+    return Result(
+        np.append(0, history.update[seen]),
+        np.append(0.0, history.seconds[seen]),
+        np.append(loss, history.evaluation[seen]),
+        np.array(accuracies),
+    )
 
 
 def measure(network: Network, params: list[Array], data: Data) -> tuple[float, float]:

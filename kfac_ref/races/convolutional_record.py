@@ -15,7 +15,6 @@ from kfac_ref.plotting.histories import COLOURS
 from kfac_ref.plotting.style import ERROR, new_figure, save, styled
 from kfac_ref.races.convolutional import (
     BATCH,
-    DAMPING,
     MOMENTUM,
     RATES,
     Problem,
@@ -23,6 +22,7 @@ from kfac_ref.races.convolutional import (
     Settings,
     compete,
     make_problem,
+    tensorflow_kfac,
 )
 from kfac_ref.schedules import require
 
@@ -85,12 +85,19 @@ def numbers(settings: Settings, problem: Problem, results: Results) -> dict[str,
     ratios = (
         None if ours is None else [t / o for t, o in zip(theirs, ours, strict=True)]
     )
-    kfac = {"damping": DAMPING, "inverse_every": 10, "statistics_every": 1}
-    fixed = {"batch_size": BATCH, "momentum": MOMENTUM, **kfac}
+    kfac = tensorflow_kfac(problem.network, RATES[KFAC_NAME])
+    fixed = {
+        "batch_size": BATCH,
+        "momentum": MOMENTUM,
+        "damping": kfac.lambda_,
+        "inverse_every": kfac.inverse_every,
+        "statistics_every": kfac.statistics_every,
+    }
     return {
         "data": problem.description,
         "network": repr(problem.network),
         "parameters": problem.network.size,
+        "structure": dict(zip(problem.network.names, kfac.structures, strict=True)),
         "settings": {"seed": settings.seed, "updates": settings.updates, **fixed},
         "contestants": {
             name: _contestant(name, result, target) for name, result in results.items()
@@ -105,7 +112,6 @@ def numbers(settings: Settings, problem: Problem, results: Results) -> dict[str,
 
 def _contestant(name: str, result: Result, target: float) -> dict[str, Any]:
     there = reached(result, target)
-    columns = {field: vars(result)[field] for field in vars(result)}
     return {
         "learning_rate": RATES[name],
         "final_training_loss": _short(result.loss[-1]),
@@ -113,7 +119,7 @@ def _contestant(name: str, result: Result, target: float) -> dict[str, Any]:
         "updates_to_target": there and there[0],
         "seconds_to_target": there and _short(there[1]),
         "history": {
-            field: [_short(v) for v in column] for field, column in columns.items()
+            field: [_short(v) for v in column] for field, column in vars(result).items()
         },
     }
 
