@@ -24,34 +24,38 @@ from kfac_ref.files import write_whole
 from kfac_ref.network import Network
 from kfac_ref.optimizer import SGD, Adam, train
 from kfac_ref.optimizer.training import Optimizer
-from kfac_ref.races.autoencoder import FORMS, make_problem
-from kfac_ref.races.contestants import kfac
+from kfac_ref.races.autoencoder import make_problem
+from kfac_ref.races.contestants import TUNED, kfac
 
 SEED = 100
 WATCHES = 8  # so often is the loss looked at
 UPDATES = {"curves": 2000, "small": 1500}  # of the baselines
 KFAC_UPDATES = {"curves": 200, "small": 150}
-RATES = (0.0003, 0.001, 0.002, 0.003, 0.005, 0.01)
-MOMENTA = (0.8, 0.9, 0.95, 0.99)
-ADAM_RATES = (0.0003, 0.0005, 0.001, 0.002, 0.003, 0.01)
-BETAS = (0.8, 0.9, 0.95)
-LAMBDAS = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
-FLOORS = (0.0001, 0.0003, 0.001, 0.003, 0.01)
-GRIDS = {
-    "SGD": (RATES, MOMENTA),
-    "Adam": (ADAM_RATES, BETAS),
-    "K-FAC": (LAMBDAS, FLOORS),
+GRIDS = {  # SGD: learning rate, momentum; Adam: learning rate, beta_1; K-FAC: lambda
+    "curves": {
+        "SGD": ((0.0003, 0.001, 0.002, 0.003, 0.005, 0.01), (0.8, 0.9, 0.95, 0.99)),
+        "Adam": ((0.0003, 0.0005, 0.001, 0.002, 0.003, 0.01), (0.8, 0.9, 0.95)),
+        "K-FAC": ((0.0003, 0.001, 0.003, 0.01, 0.03), (0.0001, 0.0003, 0.001, 0.003)),
+    },
+    "small": {
+        "SGD": ((0.002, 0.005, 0.01, 0.02, 0.05), (0.8, 0.9, 0.95, 0.99)),
+        "Adam": ((0.0005, 0.001, 0.002, 0.005, 0.01, 0.02), (0.8, 0.9, 0.95)),
+        "K-FAC": ((0.001, 0.003, 0.01, 0.03, 0.1), (0.0001, 0.0003, 0.001, 0.003)),
+    },
 }
+NAMES = ("K-FAC", "SGD", "Adam")
 
 
-def make(name: str, network: Network, point: tuple[float, float]) -> Optimizer:
+def make(
+    name: str, network: Network, point: tuple[float, float], share: float
+) -> Optimizer:
     """The optimizer of a point of its grid."""
     first, second = point
     if name == "SGD":
         return SGD(network, first, momentum=second, nesterov=True)
     if name == "Adam":
         return Adam(network, first, beta_1=second)
-    return kfac(network, first, second)
+    return kfac(network, first, second, share)
 
 
 def measure(form: str, name: str, point: tuple[float, float]) -> dict[str, Any]:
@@ -63,7 +67,7 @@ def measure(form: str, name: str, point: tuple[float, float]) -> dict[str, Any]:
     with np.errstate(over="ignore"):
         try:
             run = train(
-                make(name, problem.network, point),
+                make(name, problem.network, point, TUNED[form].share),
                 params,
                 (problem.x, problem.x),
                 problem.batch,
@@ -99,19 +103,19 @@ def best(points: list[dict[str, Any]]) -> dict[str, Any]:
 
 def missing(form: str, name: str, only: Any) -> Iterator[tuple[float, float]]:
     known = [tuple(p["point"]) for p in results(form)["points"].get(name, [])]
-    for point in product(*GRIDS[name]):
+    for point in product(*GRIDS[form][name]):
         if point not in known and (not only or point in only):
             yield point
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("form", choices=[f for f in FORMS if f in UPDATES])
-    parser.add_argument("--contestant", choices=GRIDS, action="append")
+    parser.add_argument("form", choices=GRIDS)
+    parser.add_argument("--contestant", choices=NAMES, action="append")
     parser.add_argument("--point", action="append", help="0.003,0.9: these alone")
     options = parser.parse_args()
     only = [tuple(map(float, p.split(","))) for p in options.point or []]
-    for name in options.contestant or GRIDS:
+    for name in options.contestant or NAMES:
         for point in missing(options.form, name, only):
             began = time.perf_counter()
             found = measure(options.form, name, point)

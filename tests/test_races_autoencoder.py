@@ -133,8 +133,9 @@ def test_the_contestants_have_their_tuned_settings():
     tuned = TUNED["curves"]
     found = contestants(autoencoder((7, 5, 3)), tuned)
     kfac, sgd, adam = (c.optimizer for c in found.values())
-    assert isinstance(kfac, KFAC) and kfac.lambda_ == tuned.lambda_
-    assert kfac.lambda_rule.minimum == tuned.least_lambda
+    assert isinstance(kfac, KFAC) and kfac.gamma_every == 0
+    assert (kfac.lambda_, kfac.lambda_rule.minimum) == tuned.kfac
+    assert kfac.tau_1 == kfac.tau_2 == tuned.share
     assert isinstance(sgd, SGD) and sgd.nesterov
     assert (sgd.learning_rate, sgd.momentum) == tuned.sgd
     assert isinstance(adam, Adam)
