@@ -7,6 +7,8 @@ each matrix row by row: vec(a g^T) = kron(a, g).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from kfac_ref.backend import Array, asarray, get_xp
@@ -61,12 +63,27 @@ class Network:
         self.check(params, x)
         return self.forward(params, x)[0]
 
+    def run(
+        self, params: list[Array], x: Array, done: Forward | None = None
+    ) -> Forward:
+        """The forward pass as a value, after the arguments are checked.
+
+        `done` is handed back: it must have been made of these very objects, params and
+        x, else ValueRangeError.
+        """
+        if done is None:
+            self.check(params, x)
+            return Forward(self, params, x, *self.forward(params, x))
+        if done.network is not self or done.params is not params or done.x is not x:
+            raise ValueRangeError(
+                "forward: expected the pass of this network, these params and this x "
+                "(the same objects), found another one; make it with network.run(...)"
+            )
+        return done
+
     def loss(self, params: list[Array], x: Array, y: Array) -> Array:
         """Mean over the examples of -log p(y|z): a 0-d array."""
-        self.check(params, x)
-        z, _ = self.forward(params, x)
-        self.check_labels(z, y)
-        return self.distribution.loss(z, y).mean()
+        return self.run(params, x).loss(y)
 
     def gradient(self, params: list[Array], x: Array, y: Array) -> list[Array]:
         """Gradient of `loss`: matrices of the shapes of the parameters."""
@@ -76,12 +93,7 @@ class Network:
         self, params: list[Array], x: Array, y: Array
     ) -> tuple[Array, list[Array]]:
         """`loss` and its gradient, from one forward pass."""
-        self.check(params, x)
-        z, tape = self.forward(params, x)
-        self.check_labels(z, y)
-        dz = self.distribution.gradient(z, y)[None]
-        gradient = [D[0] / len(x) for D in self.pull_back(params, tape, dz)]
-        return self.distribution.loss(z, y).mean(), gradient
+        return self.run(params, x).loss_and_gradient(y)
 
     def pull_back(self, params: list[Array], tape: Tape, dz: Array) -> list[Array]:
         """J^T dz, summed over examples: (K, N, ...) to matrices (K, d_in+1, d_out)."""
@@ -147,3 +159,33 @@ class Network:
             check_batch("labels", part)
         with located(repr(self.distribution)):
             self.distribution.check_labels(z, y)
+
+
+@dataclass(frozen=True)
+class Forward:
+    """A forward pass, done once for all that needs it: `network.run(params, x)`.
+
+    The outputs z are (N, ..., C); the tape is that of `network.body`.
+    """
+
+    network: Network
+    params: list[Array]
+    x: Array
+    z: Array
+    tape: Tape
+
+    def on(self, x: Array) -> Forward:
+        """The pass of the same parameters on another batch; on this one, this pass."""
+        return self if x is self.x else self.network.run(self.params, x)
+
+    def loss(self, y: Array) -> Array:
+        """Mean over the examples of -log p(y|z): a 0-d array."""
+        self.network.check_labels(self.z, y)
+        return self.network.distribution.loss(self.z, y).mean()
+
+    def loss_and_gradient(self, y: Array) -> tuple[Array, list[Array]]:
+        """`loss`, and its gradient as matrices of the shapes of the parameters."""
+        loss, network = self.loss(y), self.network
+        dz = network.distribution.gradient(self.z, y)[None] / len(self.x)
+        pulled = network.pull_back(self.params, self.tape, dz)
+        return loss, [D[0] for D in pulled]

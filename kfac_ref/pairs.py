@@ -28,7 +28,7 @@ from kfac_ref.errors import (
 )
 from kfac_ref.estimates import Estimate, Expectation, make_estimate
 from kfac_ref.matrices.definite import check_alike, check_floats
-from kfac_ref.network import Network
+from kfac_ref.network import Forward, Network
 
 MEMORY = 2**28  # bytes, beyond the result, that a computation may take
 CACHE = 2**24  # bytes of propagated vectors at a time, where a few at a time will do
@@ -114,52 +114,37 @@ def propagate(
     rng: np.random.Generator | None = None,
     samples: int = 1,
     memory: int = MEMORY,
+    forward: Forward | None = None,
 ) -> Pairs:
     """The pairs (a, g) of a network on the batch x, for an estimate.
 
     y: observed labels, for the empirical Fisher and the GGN; rng: for estimates that
-    draw; memory: bytes that a computation with the pairs may take beyond its result.
+    draw; memory: bytes that a computation with the pairs may take beyond its result;
+    forward: the pass of params and x, where it has been made.
     Raises ShapeError, ValueRangeError, UnknownName.
     """
-    network.check(params, x)
     chosen = make_estimate(estimate, samples)
+    if forward is None:
+        network.check(params, x)
+    else:
+        network.run(params, x, forward)
     _check_given(chosen, network, y, rng)
-    if network.body.mixes_examples and isinstance(chosen, Expectation):
-        raise Unsupported(
-            f"estimate {type(chosen).__name__}: a layer of this network mixes the "
-            "examples of a batch, and the k-th columns of all examples, propagated "
-            "together, would be added up before they are squared; use 'sampled', "
-            "'random_signs' or 'empirical', or for the exact matrix fisher_matrix(...)"
-        )
-    if not network.shapes:
-        raise Unsupported(f"{network!r} has no parameters, and so no curvature")
     memory = check_count("memory (bytes)", memory)
     with located("the first example of x"):
-        z, tape = network.forward(params, x[:1])
-    positions = _positions(network, network.body.inputs(tape))
-    if chosen.is_random or y is not None:
+        first = forward or _pass(network, params, x[:1])
+    positions = _positions(first)
+    z = first.z
+    if forward is None and (chosen.is_random or y is not None):
         z = network.forward(params, x)[0]
     if y is not None:
         network.check_labels(z, y)
     drawn = chosen.draw(network.distribution, z, y, rng)
-    sizes = zip(network.shapes, positions, strict=True)
-    per_vector = z.itemsize * sum(T * o for (_, o), T in sizes)
 
     def make(start: int, stop: int) -> Chunk:
-        z, tape = network.forward(params, x[start:stop])
-        mine = chosen.take(drawn, start, stop)
-
-        def backward(first: int, last: int) -> list[Array]:
-            dz = chosen.vectors(network.distribution, z, mine, first, last)
-            g = network.body.backward(params, tape, dz, input_needed=False)[1]
-            k, n = dz.shape[:2]
-            each = zip(network.names, g, positions, network.shapes, strict=True)
-            for name, gi, T, (_, o) in each:
-                check_shape(f"g of layer {name}, (k, n, T, d_out)", gi, (k, n, T, o))
-            return g
-
-        size = (stop - start) * per_vector
-        return Chunk(network.body.inputs(tape), chosen.count(z), size, backward)
+        mine = forward
+        if mine is None or stop - start < len(x):
+            mine = _pass(network, params, x[start:stop])
+        return _chunk(mine, chosen, chosen.take(drawn, start, stop), positions)
 
     return Pairs(
         network.names,
@@ -174,10 +159,36 @@ def propagate(
     )
 
 
-def _positions(network: Network, a: list[Array]) -> list[int]:
-    """T of each block, from `a` of one example, whose shapes are checked."""
+def _pass(network: Network, params: list[Array], x: Array) -> Forward:
+    """The forward pass, of arguments that are checked already."""
+    return Forward(network, params, x, *network.forward(params, x))
+
+
+def _chunk(
+    forward: Forward, estimate: Estimate, drawn: Array, positions: list[int]
+) -> Chunk:
+    """The examples of a forward pass, with what was drawn for them."""
+    network, z, tape = forward.network, forward.z, forward.tape
+    blocks = list(zip(network.names, network.shapes, positions, strict=True))
+
+    def backward(first: int, last: int) -> list[Array]:
+        dz = estimate.vectors(network.distribution, z, drawn, first, last)
+        g = network.body.backward(forward.params, tape, dz, input_needed=False)[1]
+        k, n = dz.shape[:2]
+        for gi, (name, (_, o), T) in zip(g, blocks, strict=True):
+            check_shape(f"g of layer {name}, (k, n, T, d_out)", gi, (k, n, T, o))
+        return g
+
+    size = len(z) * z.itemsize * sum(T * o for _, (_, o), T in blocks)
+    return Chunk(network.body.inputs(tape), estimate.count(z), size, backward)
+
+
+def _positions(forward: Forward) -> list[int]:
+    """T of each block, from `a` of some examples, whose shapes are checked."""
+    network, n = forward.network, len(forward.x)
+    a = network.body.inputs(forward.tape)
     for name, ai, (d, _) in zip(network.names, a, network.shapes, strict=True):
-        check_shape(f"a of layer {name}, (n, T, d_in)", ai, (1, None, d))
+        check_shape(f"a of layer {name}, (n, T, d_in)", ai, (n, None, d))
     return [ai.shape[1] for ai in a]
 
 
@@ -191,6 +202,15 @@ def _check_given(estimate: Estimate, network: Network, y: Array, rng: object) ->
         raise ValueRangeError(
             f"estimate {name}: needs a generator, rng=numpy.random.default_rng(...)"
         )
+    if network.body.mixes_examples and isinstance(estimate, Expectation):
+        raise Unsupported(
+            f"estimate {name}: a layer of this network mixes the "
+            "examples of a batch, and the k-th columns of all examples, propagated "
+            "together, would be added up before they are squared; use 'sampled', "
+            "'random_signs' or 'empirical', or for the exact matrix fisher_matrix(...)"
+        )
+    if not network.shapes:
+        raise Unsupported(f"{network!r} has no parameters, and so no curvature")
 
 
 def given_pairs(

@@ -11,7 +11,7 @@ Pearlmutter 1994; Schraudolph 2002; Martens 2010.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from kfac_ref.errors import (
     check_count,
     choose,
 )
-from kfac_ref.network import Network
+from kfac_ref.network import Forward, Network
 
 MATRICES = ("fisher", "ggn", "empirical")
 
@@ -34,12 +34,14 @@ class CurvatureProduct:
 
     `product(v)` is C v, `factor(u)` is B u and `factor_transpose(v)` is B^T v, with
     C = B B^T; v is (P,) or (P, m), u is (N K,) or (N K, m), K = outputs of an example
-    (1 for the empirical Fisher). With `block` the matrix is that layer's diagonal block
-    and P its number of parameters. `operator()` and `factor_operator()` are the same as
+    (1 for the empirical Fisher). `form([v, w, ...])` is (v^T C w) for every two. With
+    `block` the matrix is that layer's diagonal block and P its number of parameters.
+    `operator()` and `factor_operator()` are the same as
     scipy.sparse.linalg.LinearOperator.
 
     y: labels, for the empirical Fisher, and for the GGN where the outputs are not
-    natural parameters. Raises ShapeError, ValueRangeError, UnknownName, Unsupported.
+    natural parameters; forward: the pass of params and x, where it has been made.
+    Raises ShapeError, ValueRangeError, UnknownName, Unsupported.
     """
 
     def __init__(
@@ -50,12 +52,13 @@ class CurvatureProduct:
         y: Array | None = None,
         matrix: str = "fisher",
         block: int | None = None,
+        forward: Forward | None = None,
     ):
         self.matrix = choose("matrix", matrix, MATRICES)
-        network.check(params, x)
+        forward = network.run(params, x, forward)
         self.network, self.params, self.y = network, params, y
         self.block = check_block(network, block)
-        self.z, self.tape = network.forward(params, x)
+        self.z, self.tape = forward.z, forward.tape
         natural = network.distribution.natural
         if y is not None:
             network.check_labels(self.z, y)
@@ -75,6 +78,19 @@ class CurvatureProduct:
         return self._each(
             v, self.size, lambda V: self._pull(self._at_outputs(self._push(V)) / N)
         )
+
+    def form(self, vectors: Sequence[Array]) -> Array:
+        """v_i^T C v_j for vectors (P,): (m, m), from one pass forward for each.
+
+        (J v_i)^T (curvature of the outputs) (J v_j) needs no pass back. Martens &
+        Grosse 2015, appendix C.
+        """
+        if self.matrix == "empirical":
+            U = [self.factor_transpose(v) for v in vectors]
+            return _inner(U, U)
+        dz = [self._each(v, self.size, self._push) for v in vectors]
+        curved = [self._at_outputs(d[None])[0] / self.examples for d in dz]
+        return _inner(dz, curved)
 
     def factor(self, u: Array) -> Array:
         """B u, from (N K,) to (P,)."""
@@ -167,6 +183,13 @@ class CurvatureProduct:
                 m, -1
             )
         return distribution.root_transpose(self.z, dz).reshape(m, -1)
+
+
+def _inner(left: list[Array], right: list[Array]) -> Array:
+    """The inner product of every two arrays, (m, m)."""
+    xp = get_xp(*left, *right)
+    rows = [xp.stack([v.reshape(-1) for v in side]) for side in (left, right)]
+    return rows[0] @ rows[1].T
 
 
 def check_block(network: Network, block: int | None) -> int | None:

@@ -27,6 +27,7 @@ import numpy as np
 from kfac_ref.backend import Array, get_xp, to_numpy
 from kfac_ref.errors import NotPositiveDefinite, ShapeError, ValueRangeError
 from kfac_ref.matrices.definite import check_damping
+from kfac_ref.products import CurvatureProduct
 
 
 @dataclass(frozen=True)
@@ -87,14 +88,15 @@ class QuadraticModel:
 def quadratic_model(
     directions: Sequence[Array],
     gradient: Array,
-    product: Callable[[Array], Array],
+    product: Callable[[Array], Array] | CurvatureProduct,
     l2: float | Array = 0.0,
 ) -> QuadraticModel:
     """The model along `directions`, each (P,), for the gradient (P,) of the mean loss.
 
-    product: v (P, m) -> C v, for instance `CurvatureProduct(...).product`, or
-    `matrix.__matmul__` of an approximation; l2: eta, a number or one for each parameter
-    (P,), 0 where a parameter is not decayed. Raises ShapeError, BackendError.
+    product: a CurvatureProduct, or a function v (P, m) -> C v, for instance
+    `matrix.__matmul__` of an approximation; the first costs half as much, for it needs
+    no pass back. l2: eta, a number or one for each parameter (P,), 0 where a parameter
+    is not decayed. Raises ShapeError, BackendError.
     """
     xp = get_xp(gradient, *directions)
     for i, d in enumerate(directions):
@@ -105,13 +107,24 @@ def quadratic_model(
             )
     if not directions:
         raise ShapeError("directions: expected at least one, found none")
-    V = xp.stack(list(directions), axis=1)  # (P, m)
-    decayed = V * (float(l2) if isinstance(l2, int | float) else l2[:, None])
-    inner = (V.T @ product(V), V.T @ decayed, V.T @ V, V.T @ gradient)
-    C, E, D, b = (to_numpy(M).astype(np.float64) for M in inner)
+    if isinstance(product, CurvatureProduct):
+        C = to_numpy(product.form(directions)).astype(np.float64)
+    else:
+        curved = product(xp.stack(list(directions), axis=1))  # (P, m)
+        C = _inner(directions, list(curved.T))
+    metric = _inner(directions, directions)
+    if isinstance(l2, int | float):
+        E = float(l2) * metric
+    else:
+        E = _inner(directions, [l2 * d for d in directions])
+    C, E, D = ((M + M.T) / 2 for M in (C, E, metric))
     rounding = float(np.finfo(gradient.dtype).eps)
-    C, E, D = ((M + M.T) / 2 for M in (C, E, D))
-    return QuadraticModel(C, E, D, b, rounding)
+    return QuadraticModel(C, E, D, _inner([gradient], directions)[0], rounding)
+
+
+def _inner(left: Sequence[Array], right: Sequence[Array]) -> np.ndarray:
+    """u^T v of every two vectors, on the host, float64."""
+    return np.array([[float(u @ v) for v in right] for u in left])
 
 
 def reduction_ratio(before: float, after: float, predicted: float) -> float:

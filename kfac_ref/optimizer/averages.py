@@ -96,13 +96,16 @@ def mix(old: Any, new: Any, w: float, keep: float | None = None) -> Any:
         parts = [
             mix(getattr(old, p), getattr(new, p), w, keep) for p in PARTS[type(new)]
         ]
-        return type(new)(*parts, getattr(new, "names", None) or new.name)
+        make = getattr(type(new), "semidefinite", type(new))  # symmetric as they were
+        return make(*parts, getattr(new, "names", None) or new.name)
     if hasattr(new, "solve"):
         raise Unsupported(
             f"moving average of {old!r}: its basis turns from step to step, so its "
             "numbers have no mean; use the average 'latest', or another structure"
         )
-    return (1.0 - w if keep is None else keep) * old + w * new  # arrays
+    mixed = (1.0 - w if keep is None else keep) * old  # arrays
+    mixed += w * new
+    return mixed
 
 
 def _identity(like: Any) -> Any:

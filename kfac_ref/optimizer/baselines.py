@@ -17,8 +17,12 @@ from typing import Any
 import numpy as np
 
 from kfac_ref.backend import Array, get_xp
-from kfac_ref.network import Network
-from kfac_ref.optimizer.stages import check_finite_stage, loss_stage
+from kfac_ref.network import Forward, Network
+from kfac_ref.optimizer.stages import (
+    check_finite_stage,
+    forward_stage,
+    loss_stage,
+)
 from kfac_ref.schedules import Schedule, require
 
 Number = float | Schedule
@@ -55,17 +59,15 @@ class Baseline:
         """The parameters of a state as matrices."""
         return self.network.unflatten(state.theta)
 
-    def _loss(self, theta: Array, x: Array, y: Array) -> tuple[float, Array]:
+    def _loss(self, forward: Forward, y: Array) -> tuple[float, Array]:
         """h and its gradient; Diverged."""
-        loss, gradient = loss_stage(self.network, theta, x, y, self.l2)
+        loss, gradient = loss_stage(forward, y, self.l2)
         check_finite_stage("loss", loss, self.network)
         check_finite_stage("gradient", gradient, self.network)
         return loss, gradient
 
-    def _loss_alone(self, theta: Array, x: Array, y: Array) -> float:
-        """h without its gradient; it may be infinite."""
-        loss = self.network.loss(self.network.unflatten(theta), x, y)
-        return float(loss) + 0.5 * self.l2 * float(theta @ theta)
+    def _forward(self, theta: Array, x: Array) -> Forward:
+        return forward_stage(self.network, theta, x)
 
     def _moved(self, theta: Array, update: Array) -> Array:
         """theta + update; Diverged."""
@@ -112,7 +114,7 @@ class SGD(Baseline):
     def step(
         self, state: SGDState, x: Array, y: Array, rng: np.random.Generator
     ) -> tuple[SGDState, Step]:
-        loss, gradient = self._loss(state.theta, x, y)
+        loss, gradient = self._loss(self._forward(state.theta, x), y)
         k = state.step
         alpha, mu = at(self.learning_rate, k), at(self.momentum, k)
         velocity = update = mu * state.velocity - alpha * gradient
@@ -159,7 +161,7 @@ class Adam(Baseline):
     def step(
         self, state: AdamState, x: Array, y: Array, rng: np.random.Generator
     ) -> tuple[AdamState, Step]:
-        loss, gradient = self._loss(state.theta, x, y)
+        loss, gradient = self._loss(self._forward(state.theta, x), y)
         k, alpha = state.step + 1, at(self.learning_rate, state.step)
         m = self.beta_1 * state.m + (1 - self.beta_1) * gradient
         v = self.beta_2 * state.v + (1 - self.beta_2) * gradient**2

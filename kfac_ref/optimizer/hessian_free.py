@@ -20,7 +20,11 @@ from kfac_ref.backend import Array, asarray, get_xp, to_numpy
 from kfac_ref.errors import choose
 from kfac_ref.levenberg_marquardt import LevenbergMarquardt
 from kfac_ref.optimizer.baselines import Baseline, Number, Step, at
-from kfac_ref.optimizer.stages import check_finite_stage, product_stage
+from kfac_ref.optimizer.stages import (
+    check_finite_stage,
+    loss_alone_stage,
+    product_stage,
+)
 from kfac_ref.products import MATRICES
 from kfac_ref.quadratic_model import quadratic_model, reduction_ratio
 from kfac_ref.schedules import require
@@ -84,16 +88,17 @@ class HessianFree(Baseline):
     def step(
         self, state: HessianFreeState, x: Array, y: Array, rng: np.random.Generator
     ) -> tuple[HessianFreeState, HessianFreeStep]:
-        loss, gradient = self._loss(state.theta, x, y)
+        forward = self._forward(state.theta, x)
+        loss, gradient = self._loss(forward, y)
         alpha = at(self.learning_rate, state.step)
-        product = product_stage(self.network, state.theta, x, y, self.matrix)
-        direction, iterations = self._solve(product, state, gradient)
+        curvature = product_stage(forward, y, self.matrix)
+        direction, iterations = self._solve(curvature.product, state, gradient)
         check_finite_stage("proposal", direction, self.network)
         update = alpha * direction
         theta = self._moved(state.theta, update)
-        model = quadratic_model([direction], gradient, product, self.l2)
+        model = quadratic_model([direction], gradient, curvature, self.l2)
         predicted = model.value((alpha,), state.lambda_)
-        after = self._loss_alone(theta, x, y)
+        after = loss_alone_stage(self._forward(theta, x), y, self.l2)
         ratio, lambda_ = self._judge(state.lambda_, loss, after, predicted)
         rejected = not after <= loss
         theta = state.theta if rejected else theta

@@ -16,6 +16,7 @@ import numpy as np
 from kfac_ref.backend import Array, get_xp
 from kfac_ref.levenberg_marquardt import gamma_candidates
 from kfac_ref.matrices import SymmetricMatrix
+from kfac_ref.network import Forward
 from kfac_ref.optimizer.averages import MovingAverage
 from kfac_ref.optimizer.options import Options
 from kfac_ref.optimizer.stages import (
@@ -24,14 +25,16 @@ from kfac_ref.optimizer.stages import (
     coefficient_stage,
     damping_stage,
     diverging,
+    forward_stage,
     invert_stage,
+    loss_alone_stage,
     loss_stage,
     product_stage,
     proposal_stage,
-    statistics_stage,
     subset_stage,
 )
 from kfac_ref.optimizer.state import Proposal, State, Trace, Verdict
+from kfac_ref.optimizer.statistics import statistics_stage
 from kfac_ref.quadratic_model import QuadraticModel, quadratic_model, reduction_ratio
 
 Model = Callable[[Array], QuadraticModel | None]  # of a direction and the last update
@@ -52,7 +55,9 @@ class KFAC(Options):
         """The plain mean of the statistics of some batches (x, y), before any step."""
         average = state.average
         for x, y in batches:
-            average = average.add(self._curvature(state, x, y, rng), burn_in=True)
+            forward = forward_stage(self.network, state.theta, x)
+            newest = self._curvature(forward, y, rng)
+            average = average.add(newest, burn_in=True)
         return replace(state, average=average)
 
     def params(self, state: State, averaged: bool = False) -> list[Array]:
@@ -67,10 +72,11 @@ class KFAC(Options):
 
         Raises Diverged, naming stage and layer, where a number is not finite.
         """
-        loss, gradient = self._loss_and_gradient(state, x, y)
+        forward = forward_stage(self.network, state.theta, x)
+        loss, gradient = self._loss_and_gradient(forward, y)
         S1, S2 = (subset_stage(x, y, tau, rng) for tau in (self.tau_1, self.tau_2))
-        newest, average = self._statistics(state, *S1, rng)
-        model = self._model(state, *S2, gradient, average.value)
+        newest, average = self._statistics(state, forward, *S1, rng)
+        model = self._model(state, forward, *S2, gradient, average.value)
         carried = self._carried(state, gradient)
         proposal = self._propose(state, average.value, carried, model)
         theta = self._decayed(state.theta) + proposal.update
@@ -87,10 +93,8 @@ class KFAC(Options):
 
     # The stages, with the options of this optimizer.
 
-    def _loss_and_gradient(
-        self, state: State, x: Array, y: Array
-    ) -> tuple[float, Array]:
-        loss, gradient = loss_stage(self.network, state.theta, x, y, self.l2)
+    def _loss_and_gradient(self, forward: Forward, y: Array) -> tuple[float, Array]:
+        loss, gradient = loss_stage(forward, y, self.l2)
         self._finite("loss", loss)
         self._finite("gradient", gradient)
         return loss, gradient
@@ -102,26 +106,25 @@ class KFAC(Options):
         return gradient + self.momentum * state.last
 
     def _statistics(
-        self, state: State, x: Array, y: Array, rng: np.random.Generator
-    ) -> tuple[Any, MovingAverage]:
+        self, state: State, forward: Forward, x: Array, y: Array,
+        rng: np.random.Generator,
+    ) -> tuple[Any, MovingAverage]:  # fmt: skip
         """The curvature of this batch, if it is due, and the moving average."""
         if state.average.count and not self.due(state.step, self.statistics_every):
             return None, state.average
-        newest = self._curvature(state, x, y, rng)
+        newest = self._curvature(forward.on(x), y, rng)
         return newest, state.average.add(newest)
 
-    def _curvature(
-        self, state: State, x: Array, y: Array, rng: np.random.Generator
-    ) -> Any:
+    def _curvature(self, forward: Forward, y: Array, rng: np.random.Generator) -> Any:
         with diverging("statistics", self.network):
             return statistics_stage(
-                self.network, state.theta, x, y, rng,
-                self.structure, self.estimate, self.samples,
-            )  # fmt: skip
+                forward, y, rng, self.structure, self.estimate, self.samples
+            )
 
     def _model(
-        self, state: State, x: Array, y: Array, gradient: Array, average: Any
-    ) -> Model:
+        self, state: State, forward: Forward, x: Array, y: Array, gradient: Array,
+        average: Any,
+    ) -> Model:  # fmt: skip
         """Direction -> quadratic model; -> None in a step that looks at none."""
         solves = self.learning_rate is None or self.momentum is None
         if not (
@@ -131,7 +134,7 @@ class KFAC(Options):
         product = (
             average.__matmul__
             if self.matrix == "approximation"
-            else product_stage(self.network, state.theta, x, y, self.matrix)
+            else product_stage(forward.on(x), y, self.matrix)
         )
 
         def model(direction: Array) -> QuadraticModel:
@@ -183,9 +186,10 @@ class KFAC(Options):
         clip = clip_stage(
             direction, gradient, self.norm_constraint, self.rate, self.clip
         )
-        model = model_of(clip * direction)
+        model = model_of(direction if clip == 1.0 else clip * direction)
         alpha, mu = self._coefficients(state, model)
-        update = (alpha * clip) * direction + mu * state.last
+        update = (alpha * clip) * direction
+        update += mu * state.last
         return Proposal(
             gamma, damped, inverse, direction, clip, model, alpha, mu, update
         )
@@ -221,9 +225,8 @@ class KFAC(Options):
         return Verdict(predicted, ratio, lambda_, self.reject and not after <= loss)
 
     def _loss(self, theta: Array, x: Array, y: Array) -> float:
-        """h(theta), without its gradient."""
-        loss = self.network.loss(self.network.unflatten(theta), x, y)
-        return float(loss) + 0.5 * self.l2 * float(theta @ theta)
+        forward = forward_stage(self.network, theta, x)
+        return loss_alone_stage(forward, y, self.l2)
 
     def _predicted(self, proposal: Proposal, damping: float) -> float:
         """M(update)"""
@@ -231,7 +234,8 @@ class KFAC(Options):
         return proposal.model.value((proposal.alpha, proposal.mu), damping)
 
     def _decayed(self, theta: Array) -> Array:
-        return (1.0 - self.rate * self.weight_decay) * theta
+        decay = self.rate * self.weight_decay
+        return (1.0 - decay) * theta if decay else theta
 
     def _finite(self, stage: str, value: Array | float) -> None:
         check_finite_stage(stage, value, self.network)

@@ -59,7 +59,7 @@ class NaturalGradient(Baseline):
     def step(
         self, state: NaturalGradientState, x: Array, y: Array, rng: np.random.Generator
     ) -> tuple[NaturalGradientState, Step]:
-        loss, gradient = self._loss(state.theta, x, y)
+        loss, gradient = self._loss(self._forward(state.theta, x), y)
         alpha = at(self.learning_rate, state.step)
         C = self._curvature(state, x, y)
         direction = -C.solve(gradient, self.lambda_ + self.l2)

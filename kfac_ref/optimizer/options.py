@@ -9,21 +9,20 @@ its own period, counted in steps done.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from kfac_ref.damping import factored_tikhonov
 from kfac_ref.errors import Unsupported, ValueRangeError, choose
-from kfac_ref.estimates import Estimate, make_estimate
 from kfac_ref.levenberg_marquardt import OMEGA_2, LevenbergMarquardt
 from kfac_ref.matrices import SymmetricMatrix
 from kfac_ref.network import Network
 from kfac_ref.optimizer.averages import MovingAverage
 from kfac_ref.optimizer.stages import CLIPS
+from kfac_ref.optimizer.statistics import Estimates, Structures, choices
 from kfac_ref.products import MATRICES
 from kfac_ref.schedules import require
-from kfac_ref.structures import STRUCTURES
 
 MOMENTA = ("update", "gradient")
 
@@ -34,9 +33,9 @@ class Options:
 
     network: Network
     # statistics: questions 1 and 2
-    structure: str | Sequence[str] = "kronecker"  # one, or one for each layer
-    estimate: str | Estimate = "sampled"
-    samples: int = 1
+    structure: Structures = "kronecker"  # one, or one for each layer
+    estimate: Estimates = "sampled"  # the same
+    samples: int = 1  # for each example, where an estimate draws
     statistics_every: int = 1
     tau_1: float = 1.0  # share of the batch that they are taken from; paper: 1/8
     average: MovingAverage = field(default_factory=MovingAverage)
@@ -72,7 +71,7 @@ class Options:
         choose("momentum_of", self.momentum_of, MOMENTA)
         choose("clip", self.clip, CLIPS)
         choose("matrix", self.matrix, (*MATRICES, "approximation"))
-        make_estimate(self.estimate, self.samples)
+        self._check_statistics()
         for name, value in vars(self).items():
             if name.endswith("_every") or name == "inverse_early":
                 whole = isinstance(value, int) and value >= 0
@@ -85,7 +84,6 @@ class Options:
             if name in ("tau_1", "tau_2"):
                 require(0 < value <= 1, name, "a share in (0, 1]", value)
         self._check_together()
-        self._check_structure()
 
     def _check_together(self) -> None:
         """Options that need or exclude one another."""
@@ -106,9 +104,7 @@ class Options:
                 "is 0; expected gamma_every=0 with it"
             )
 
-    def _check_structure(self) -> None:
-        for name in self.structures:
-            choose("structure", name, STRUCTURES)
+    def _check_statistics(self) -> None:
         averaged = self.average.variant != "latest"
         if averaged and "eigenvalue_corrected" in self.structures:
             raise Unsupported(
@@ -123,10 +119,8 @@ class Options:
 
     @property
     def structures(self) -> list[str]:
-        """The names of all structures: one, or one for each layer."""
-        if isinstance(self.structure, str):
-            return [self.structure]
-        return list(self.structure)
+        """The structure of each layer."""
+        return choices(self.network, self.structure, self.estimate, self.samples)[0]
 
     @property
     def rate(self) -> float:

@@ -1,48 +1,64 @@
 """The stages of one K-FAC step, each a function of plain values: Algorithm 2.
 
-    loss_stage          batch -> h(theta), grad h
     subset_stage        batch -> S_1 or S_2, a random share of it
-    statistics_stage    batch -> curvature matrix (questions 1 and 2)
+    forward_stage       theta, batch -> forward pass, which the next stages share
+    loss_stage          forward pass -> h(theta), grad h
+    statistics_stage    forward pass -> curvature matrix (questions 1 and 2)
     damping_stage       averaged curvature, lambda -> damped matrix (question 3)
     invert_stage        damped matrix -> its inverse, where it serves many steps
     proposal_stage      damped matrix, gradient -> Delta = -(damped)^-1 grad h
     clip_stage          proposal -> nu, how far to shorten it (norm constraint)
-    product_stage       batch -> v -> C v, C the exact matrix of the quadratic model
+    product_stage       forward pass -> products with C, the quadratic model's matrix
     coefficient_stage   quadratic model -> (alpha, mu)
+    loss_alone_stage    forward pass -> h after the step
 
 h(theta) = mean loss + eta/2 ||theta||^2, eta the L2 coefficient. Vectors are (P,). What
-moves from one step to the next (averages, inverses, lambda) is put together in kfac.py.
+moves from one step to the next (averages, inverses, lambda) is put together in kfac.py;
+statistics_stage is in statistics.py.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from kfac_ref.backend import Array, asarray, get_xp
-from kfac_ref.errors import NotFinite, ShapeError, Unsupported, ValueRangeError, choose
-from kfac_ref.estimates import Estimate
-from kfac_ref.matrices import BlockDiagonal, BlockTridiagonalInverse, SymmetricMatrix
-from kfac_ref.network import Network
-from kfac_ref.pairs import propagate
+from kfac_ref.errors import NotFinite, ValueRangeError, choose
+from kfac_ref.matrices import BlockTridiagonalInverse, SymmetricMatrix
+from kfac_ref.network import Forward, Network
 from kfac_ref.products import CurvatureProduct
 from kfac_ref.quadratic_model import QuadraticModel
-from kfac_ref.structures import ChainFactors, chain_factors, make_structure
+from kfac_ref.structures import ChainFactors
 
 CLIPS = ("fisher", "fisher_no_rate", "euclidean")
 
 
-def loss_stage(
-    network: Network, theta: Array, x: Array, y: Array, l2: float
-) -> tuple[float, Array]:
+def forward_stage(network: Network, theta: Array, x: Array) -> Forward:
+    """The forward pass of the batch at theta, for all stages that look at it."""
+    return network.run(network.unflatten(theta), x)
+
+
+def loss_stage(forward: Forward, y: Array, l2: float) -> tuple[float, Array]:
     """h(theta) = mean loss + eta/2 ||theta||^2, and its gradient (P,)."""
-    loss, matrices = network.loss_and_gradient(network.unflatten(theta), x, y)
-    value = float(loss) + 0.5 * l2 * float(theta @ theta)
-    return value, network.flatten(matrices) + l2 * theta
+    loss, gradient = forward.loss_and_gradient(y)
+    if l2:
+        for D, W in zip(gradient, forward.params, strict=True):
+            D += l2 * W
+    return _with_l2(loss, forward, l2), forward.network.flatten(gradient)
+
+
+def loss_alone_stage(forward: Forward, y: Array, l2: float) -> float:
+    """h(theta) without its gradient: the loss after a step."""
+    return _with_l2(forward.loss(y), forward, l2)
+
+
+def _with_l2(loss: Array, forward: Forward, l2: float) -> float:
+    squares = [float(W.reshape(-1) @ W.reshape(-1)) for W in forward.params if l2]
+    return float(loss) + 0.5 * l2 * sum(squares)
 
 
 def subset_stage(
@@ -57,54 +73,6 @@ def subset_stage(
     chosen = asarray(np.sort(rng.choice(len(x), count, replace=False)), like=x)
     several = isinstance(y, list | tuple)  # losses
     return x[chosen], [part[chosen] for part in y] if several else y[chosen]
-
-
-def statistics_stage(
-    network: Network,
-    theta: Array,
-    x: Array,
-    y: Array,
-    rng: np.random.Generator,
-    structure: str | Sequence[str] = "kronecker",
-    estimate: str | Estimate = "sampled",
-    samples: int = 1,
-) -> Any:
-    """The curvature of the batch: one structure, or one for each layer.
-
-    All layers see the same propagated vectors. 'block_tridiagonal' gives ChainFactors.
-    Raises ShapeError, UnknownName, Unsupported.
-    """
-    params = network.unflatten(theta)
-    pairs = propagate(network, params, x, estimate, y=y, rng=rng, samples=samples)
-    if isinstance(structure, str):
-        chain = structure == "block_tridiagonal"  # damped later, for it is averaged
-        return chain_factors(pairs) if chain else make_structure(structure, pairs)
-    check_one_each(structure, network)
-    blocks: dict[int, SymmetricMatrix] = {}
-    for name in dict.fromkeys(structure):  # the layers of one structure at once
-        layers = [i for i, each in enumerate(structure) if each == name]
-        made = make_structure(_own(name), pairs.select(layers))
-        blocks |= zip(layers, getattr(made, "blocks", []), strict=True)
-    return BlockDiagonal([blocks[i] for i in range(len(structure))])
-
-
-def check_one_each(structure: Sequence[str], network: Network) -> None:
-    """ShapeError unless there is one structure for each layer with parameters."""
-    if len(structure) != len(network.names):
-        raise ShapeError(
-            f"structure: expected one name, or {len(network.names)}, one for each of "
-            f"{', '.join(network.names)}; found {len(structure)}"
-        )
-
-
-def _own(structure: str) -> str:
-    """The name of a structure that one layer has by itself."""
-    if structure in ("full", "block_tridiagonal"):
-        raise Unsupported(
-            f"structure {structure!r} belongs to all layers together; for one layer "
-            "its exact block is 'block_diagonal'"
-        )
-    return structure
 
 
 def damping_stage(
@@ -155,10 +123,11 @@ def clip_stage(
 
 
 def product_stage(
-    network: Network, theta: Array, x: Array, y: Array, matrix: str = "fisher"
-) -> Callable[[Array], Array]:
-    """v -> C v with the exact matrix of the batch, for the quadratic model."""
-    return CurvatureProduct(network, network.unflatten(theta), x, y, matrix).product
+    forward: Forward, y: Array, matrix: str = "fisher"
+) -> CurvatureProduct:
+    """Products with the exact matrix of the batch, for the quadratic model."""
+    network, params, x = forward.network, forward.params, forward.x
+    return CurvatureProduct(network, params, x, y, matrix, forward=forward)
 
 
 def coefficient_stage(

@@ -1,0 +1,105 @@
+"""Questions 1 and 2 in a step: one answer for all layers, or one for each layer.
+
+Layers with the same estimate see the same vectors: for each estimate there is one
+propagation and one draw of labels, in the order in which the layers first name them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from kfac_ref.errors import ShapeError, Unsupported, choose
+from kfac_ref.estimates import Estimate, make_estimate
+from kfac_ref.matrices import BlockDiagonal
+from kfac_ref.network import Forward, Network
+from kfac_ref.pairs import Pairs, propagate
+from kfac_ref.structures import STRUCTURES, chain_factors, make_structure
+
+TOGETHER = ("full", "block_tridiagonal")  # structures of all layers at once
+
+Structures = str | Sequence[str]
+Estimates = str | Estimate | Sequence[str | Estimate]
+
+
+def statistics_stage(
+    forward: Forward,
+    y: Any,
+    rng: np.random.Generator,
+    structure: Structures = "kronecker",
+    estimate: Estimates = "sampled",
+    samples: int = 1,
+) -> Any:
+    """The curvature of the batch; structure and estimate are one, or one per layer.
+
+    samples: labels or signs for each example, where some are drawn. 'block_tridiagonal'
+    gives ChainFactors. Raises ShapeError, UnknownName, Unsupported, ValueRangeError.
+    """
+    network = forward.network
+    structures, estimates = choices(network, structure, estimate, samples)
+
+    def pairs_of(one: Estimate) -> Pairs:
+        return propagate(
+            network, forward.params, forward.x, one, y=y, rng=rng, forward=forward
+        )
+
+    if structures[0] in TOGETHER:
+        pairs = pairs_of(estimates[0])
+        chain = structures[0] == "block_tridiagonal"  # damped later, for it is averaged
+        return chain_factors(pairs) if chain else make_structure("full", pairs)
+    blocks: list[Any] = [None] * len(structures)
+    for one in _distinct(estimates):
+        pairs = pairs_of(one)
+        mine = [i for i, other in enumerate(estimates) if other == one]
+        for name in _distinct([structures[i] for i in mine]):
+            own = [i for i in mine if structures[i] == name]
+            made = make_structure(name, pairs.select(own))
+            for i, block in zip(own, getattr(made, "blocks", [made]), strict=True):
+                blocks[i] = block
+    return BlockDiagonal(blocks)
+
+
+def choices(
+    network: Network, structure: Structures, estimate: Estimates, samples: int = 1
+) -> tuple[list[str], list[Estimate]]:
+    """The structure and the estimate of each layer, after they are checked."""
+    structures = _one_each("structure", structure, network)
+    for name in structures:
+        choose("structure", name, STRUCTURES)
+        if name in TOGETHER and not isinstance(structure, str):
+            raise Unsupported(
+                f"structure {name!r} belongs to all layers together; for one layer "
+                "its exact block is 'block_diagonal'"
+            )
+    if isinstance(estimate, str | Estimate):
+        return structures, [make_estimate(estimate, samples)] * len(structures)
+    if structures[0] in TOGETHER:
+        raise Unsupported(
+            f"structure {structures[0]!r} belongs to all layers together, and needs "
+            "the same vectors of all of them; expected one estimate"
+        )
+    made = [make_estimate(one) for one in _one_each("estimate", estimate, network)]
+    if not any(one.is_random for one in made):
+        make_estimate(estimate[0], samples)  # more than 1 is an error
+    drawn = [samples if one.is_random else 1 for one in made]
+    named = zip(estimate, drawn, strict=True)
+    return structures, [make_estimate(one, count) for one, count in named]
+
+
+def _one_each(what: str, given: Any, network: Network) -> list[Any]:
+    """One for each layer with parameters. Raises ShapeError."""
+    if isinstance(given, str):
+        return [given] * len(network.names)
+    if len(given) != len(network.names):
+        raise ShapeError(
+            f"{what}: expected one name, or {len(network.names)}, one for each of "
+            f"{', '.join(network.names)}; found {len(given)}"
+        )
+    return list(given)
+
+
+def _distinct(items: list[Any]) -> list[Any]:
+    """Without repetition, in order."""
+    return [item for i, item in enumerate(items) if item not in items[:i]]
