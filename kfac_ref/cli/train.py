@@ -68,18 +68,21 @@ def _add_training(parser: Any) -> None:
     default = Settings()
 
     def add(name: str, *others: str, help: str, **kind: Any) -> None:
-        value = getattr(default, name.replace("-", "_"))
-        text = f"{help} ({value})"
-        names = [f"--{other}" for other in (name, *others)]
+        text = f"{help} ({getattr(default, name.replace('-', '_'))})"
+        names = [f"--{each}" for each in (name, *others)]
         parser.add_argument(*names, default=argparse.SUPPRESS, help=text, **kind)
 
     add("model", choices=MODELS, help="the network")
     add("optimizer", choices=OPTIMIZERS, help="momentum is SGD with 0.9")
-    add("learning-rate", "optimizer-learning-rate", type=float, help="held fixed")
-    add("num-epochs", "num_epochs", type=count, help="passes over the images")
-    add("mini-batch-size", "mini_batch_size", type=count, help="images in an update")
+    rate: Any = {"type": float, "metavar": "RATE"}
+    whole: Any = {"type": count, "metavar": "NUMBER"}
+    add("learning-rate", "optimizer-learning-rate", help="held fixed", **rate)
+    add("num-epochs", "num_epochs", help="passes over the images", **whole)
+    add("mini-batch-size", "mini_batch_size", help="images in an update", **whole)
     add("data", help="digits, or a folder with the four files of MNIST")
-    add("seed", type=count, help="of test images, initial weights, order of batches")
+    add(
+        "seed", type=count, help="of the test images, initial weights, order of batches"
+    )
 
 
 def _add_kfac(parser: Any) -> None:
@@ -112,7 +115,12 @@ def _add_kfac(parser: Any) -> None:
     add(
         "compute-interval", "kfac-compute-interval-steps", help="at most every", **whole
     )
-    add("kronecker-decay", help="of the factors' moving average", type=float)
+    add(
+        "kronecker-decay",
+        help="of the factors' moving average",
+        type=float,
+        metavar="SHARE",
+    )
     add("use-eigen", help="eigendecompositions in place of Cholesky's", **flag)
 
 

@@ -27,6 +27,7 @@ from kfac_ref.backend import Array
 from kfac_ref.damping import by_eigendecomposition, separate
 from kfac_ref.errors import Unsupported, ValueRangeError, check_count, choose, located
 from kfac_ref.matrices import SymmetricMatrix
+from kfac_ref.matrices.definite import check_damping
 from kfac_ref.network import Network
 from kfac_ref.optimizer import KFAC, SGD, Adam, MovingAverage, State, Trace
 from kfac_ref.optimizer.training import Optimizer
@@ -110,6 +111,7 @@ class Settings:
 
 def _schedule(name: str, numbers: tuple[float, ...], steps: int) -> Schedule:
     with located(name):
+        numbers = tuple(check_damping(number) for number in numbers)
         if len(numbers) == 2:
             return ApproachTarget(*numbers, steps)
         if len(numbers) != 1:
