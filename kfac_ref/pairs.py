@@ -67,6 +67,18 @@ class Pairs:
     mixes_examples: bool
     memory: int
     make: Callable[[int, int], Chunk]
+    left_out: Sequence[int] = ()  # positions of each block (subsampling.py)
+
+    @property
+    def subsampled(self) -> bool:
+        """Are positions left out?"""
+        return any(self.left_out)
+
+    @property
+    def numbers(self) -> int:
+        """Numbers in a and g of one example, and in what is made of them."""
+        sizes = zip(self.shapes, self.positions, strict=True)
+        return sum(T * (2 * d + self.count * (d + 2 * o)) for (d, o), T in sizes)
 
     def chunks(self, per_example: int = 0, fixed: int = 0) -> Iterator[Chunk]:
         """Chunks of examples; work on them takes `fixed` numbers of workspace, and
@@ -75,10 +87,8 @@ class Pairs:
         The numbers of a and g themselves are counted here; the sum stays under
         `memory` bytes, except that a chunk has at least one example.
         """
-        sizes = zip(self.shapes, self.positions, strict=True)
-        own = sum(T * (2 * d + self.count * (d + 2 * o)) for (d, o), T in sizes)
         room = self.memory // self.like.itemsize - fixed
-        fit = room // (own + per_example)
+        fit = room // (self.numbers + per_example)
         step = self.examples if self.mixes_examples else max(1, fit)
         for start in range(0, self.examples, step):
             yield self.make(start, min(start + step, self.examples))
@@ -101,6 +111,7 @@ class Pairs:
             shapes=[self.shapes[i] for i in blocks],
             positions=[self.positions[i] for i in blocks],
             make=make,
+            left_out=[self.left_out[i] for i in blocks] if self.left_out else (),
         )
 
 

@@ -46,14 +46,14 @@ Bases = list[tuple[Array, Array]]
 
 def full(pairs: Pairs) -> Dense:
     """The whole matrix, (P, P), mean over examples."""
-    _needs_examples(pairs, "full")
+    _needs_gradients(pairs, "full")
     F = dense_blocks(pairs, range(len(pairs.shapes)))
     return Dense.semidefinite(F, name="whole matrix")
 
 
 def block_diagonal(pairs: Pairs) -> BlockDiagonal:
     """The exact block of every layer."""
-    _needs_examples(pairs, "block_diagonal")
+    _needs_gradients(pairs, "block_diagonal")
     named = enumerate(pairs.names)
     return BlockDiagonal(
         [Dense.semidefinite(dense_blocks(pairs, [i]), name=name) for i, name in named]
@@ -62,7 +62,7 @@ def block_diagonal(pairs: Pairs) -> BlockDiagonal:
 
 def diagonal(pairs: Pairs) -> BlockDiagonal:
     """The diagonal of the matrix."""
-    _needs_examples(pairs, "diagonal")
+    _needs_gradients(pairs, "diagonal")
     moments = _second_moments(pairs, None)
     named = zip(moments, pairs.names, strict=True)
     return BlockDiagonal([Diagonal(m.reshape(-1), name=name) for m, name in named])
@@ -103,7 +103,7 @@ def _sum(totals: list[Array], more: list[Array]) -> list[Array]:
 
 def eigenvalue_corrected(pairs: Pairs) -> BlockDiagonal:
     """E-KFAC: K-FAC's eigenbasis U_A (x) U_G with F's own second moments in it."""
-    _needs_examples(pairs, "eigenvalue_corrected")
+    _needs_gradients(pairs, "eigenvalue_corrected")
     A, G = kronecker_factors(pairs)
     bases = [(eigh(Ai)[1], eigh(Gi)[1]) for Ai, Gi in zip(A, G, strict=True)]
     named = zip(bases, _second_moments(pairs, bases), pairs.names, strict=True)
@@ -144,7 +144,7 @@ def _squares(a: Array, g: Array) -> Array:
 
 def best_kronecker(pairs: Pairs) -> BlockDiagonal:
     """The Kronecker product nearest to the exact block, in Frobenius norm."""
-    _needs_examples(pairs, "best_kronecker")
+    _needs_gradients(pairs, "best_kronecker")
     _, G = kronecker_factors(pairs)
     blocks = [
         Kronecker(*nearest_kronecker(pairs, i, G[i]), name=name)
@@ -197,7 +197,7 @@ class ChainFactors:
 
 def chain_factors(pairs: Pairs) -> ChainFactors:
     """A_ij and G_ij of every layer and of every two neighbours. Raises Unsupported."""
-    if max(pairs.positions) > 1:
+    if max(pairs.positions) > 1 or pairs.subsampled:
         raise Unsupported(
             "block_tridiagonal: the section 4.3 of the paper couples the layers of a "
             "fully connected chain; a layer here shares its weights over positions"
@@ -220,7 +220,8 @@ def _add_cross(totals: list[Any], rows: list[Array]) -> list[Array]:
     return [s + X.T @ Y for s, X, Y in zip(totals, flat[:-1], flat[1:], strict=True)]
 
 
-def _needs_examples(pairs: Pairs, structure: str) -> None:
+def _needs_gradients(pairs: Pairs, structure: str) -> None:
+    """Unsupported where D_nk, the gradients of single examples, are not at hand."""
     if pairs.mixes_examples:
         raise Unsupported(
             f"{structure}: a layer of this network mixes the examples of a batch "
@@ -228,6 +229,11 @@ def _needs_examples(pairs: Pairs, structure: str) -> None:
             "matrix is fisher_matrix(...) through products; structure 'kronecker' "
             "treats the pairs as if they did not mix, as other libraries do; or freeze "
             "the statistics: BatchStandardize(mean=..., variance=...)"
+        )
+    if pairs.subsampled:
+        raise Unsupported(
+            f"{structure}: needs all positions of an example, for its gradient is a "
+            "sum over them; with a share of the positions use 'kronecker'"
         )
 
 

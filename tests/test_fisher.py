@@ -224,6 +224,7 @@ def test_products_equal_the_matrix(xp, rng, distribution, matrix):
         V = xp.asarray(rng.normal(size=(len(C), 2)))
         assert_exact(product.product(V), C @ host(V))
         assert_exact(product.product(V[:, 1]), C @ host(V)[:, 1])
+        assert_exact(product.form(list(V.T)), host(V).T @ C @ host(V))
         if matrix == "ggn" and not distribution.natural:
             continue
         U = xp.asarray(rng.normal(size=(product.columns, 2)))

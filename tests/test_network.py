@@ -12,6 +12,9 @@ from kfac_ref.distributions import Categorical, Joint, Normal
 from kfac_ref.errors import BackendError, ShapeError, ValueRangeError
 from kfac_ref.layers import Dense, Sequential, Tanh
 from kfac_ref.network import Network
+from kfac_ref.pairs import propagate
+from kfac_ref.products import CurvatureProduct
+from kfac_ref.structures import kronecker
 from networks import N, chain, classes, inputs, parameters
 
 
@@ -45,6 +48,31 @@ def test_gradient_is_autograds(problem):
     ):
         assert_exact(found, right)
         assert (host(found) == host(also)).all()
+
+
+def test_a_forward_pass_serves_all_that_need_it(problem):
+    """The same results, and an error for a pass of other objects."""
+    net, params, x, y = problem
+    forward = net.run(params, x)
+    assert float(forward.loss(y)) == float(net.loss(params, x, y))
+    for found, right in zip(
+        forward.loss_and_gradient(y)[1], net.gradient(params, x, y), strict=True
+    ):
+        assert (host(found) == host(right)).all()
+    assert forward.on(x) is forward and len(forward.on(x[:3]).z) == 3
+    assert net.run(params, x, forward) is forward
+    F = [CurvatureProduct(net, params, x, forward=f) for f in (forward, None)]
+    v = net.flatten(params)
+    assert (host(F[0].product(v)) == host(F[1].product(v))).all()
+    for memory in (2**28, 2**10):  # in one chunk, and in many
+        pairs = propagate(net, params, x, forward=forward, memory=memory)
+        expected = kronecker(propagate(net, params, x, memory=memory)).to_dense()
+        assert (host(kronecker(pairs).to_dense()) == host(expected)).all()
+    for other in ((list(params), x), (params, 1.0 * x)):
+        with pytest.raises(ValueRangeError, match="forward: expected the pass of this"):
+            propagate(net, *other, forward=forward)
+        with pytest.raises(ValueRangeError, match=r"make it with network\.run"):
+            CurvatureProduct(net, *other, forward=forward)
 
 
 def test_jvp_and_vjp_are_adjoint(problem, rng, xp):

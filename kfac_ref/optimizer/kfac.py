@@ -118,8 +118,9 @@ class KFAC(Options):
     def _curvature(self, forward: Forward, y: Array, rng: np.random.Generator) -> Any:
         with diverging("statistics", self.network):
             return statistics_stage(
-                forward, y, rng, self.structure, self.estimate, self.samples
-            )
+                forward, y, rng, self.structure, self.estimate, self.samples,
+                self.position_share,
+            )  # fmt: skip
 
     def _model(
         self, state: State, forward: Forward, x: Array, y: Array, gradient: Array,

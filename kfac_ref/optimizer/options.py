@@ -38,6 +38,7 @@ class Options:
     samples: int = 1  # for each example, where an estimate draws
     statistics_every: int = 1
     tau_1: float = 1.0  # share of the batch that they are taken from; paper: 1/8
+    position_share: float = 1.0  # of shared positions; TensorFlow's sub_sample_patches
     average: MovingAverage = field(default_factory=MovingAverage)
     # proposal: question 3
     damping_rule: Callable[[Any, float], SymmetricMatrix] = factored_tikhonov
@@ -81,7 +82,7 @@ class Options:
             if name in ("learning_rate", "momentum", "norm_constraint"):
                 fits = value is None or 0 <= value < math.inf
                 require(fits, name, "None or a finite number >= 0", value)
-            if name in ("tau_1", "tau_2"):
+            if name in ("tau_1", "tau_2", "position_share"):
                 require(0 < value <= 1, name, "a share in (0, 1]", value)
         self._check_together()
 

@@ -17,6 +17,7 @@ from kfac_ref.matrices import BlockDiagonal
 from kfac_ref.network import Forward, Network
 from kfac_ref.pairs import Pairs, propagate
 from kfac_ref.structures import STRUCTURES, chain_factors, make_structure
+from kfac_ref.subsampling import subsample_positions
 
 TOGETHER = ("full", "block_tridiagonal")  # structures of all layers at once
 
@@ -31,19 +32,22 @@ def statistics_stage(
     structure: Structures = "kronecker",
     estimate: Estimates = "sampled",
     samples: int = 1,
+    position_share: float = 1.0,
 ) -> Any:
     """The curvature of the batch; structure and estimate are one, or one per layer.
 
-    samples: labels or signs for each example, where some are drawn. 'block_tridiagonal'
-    gives ChainFactors. Raises ShapeError, UnknownName, Unsupported, ValueRangeError.
+    samples: labels or signs for each example, where some are drawn; position_share: of
+    the positions that share weights, see subsampling.py. 'block_tridiagonal' gives
+    ChainFactors. Raises ShapeError, UnknownName, Unsupported, ValueRangeError.
     """
     network = forward.network
     structures, estimates = choices(network, structure, estimate, samples)
 
     def pairs_of(one: Estimate) -> Pairs:
-        return propagate(
+        pairs = propagate(
             network, forward.params, forward.x, one, y=y, rng=rng, forward=forward
         )
+        return subsample_positions(pairs, position_share, rng)
 
     if structures[0] in TOGETHER:
         pairs = pairs_of(estimates[0])
