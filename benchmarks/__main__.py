@@ -34,6 +34,9 @@ def options() -> argparse.Namespace:
         "--out", type=Path, default=report.HERE / "results" / "latest.json"
     )
     parser.add_argument(
+        "--merge", action="store_true", help="keep the other measurements of that file"
+    )
+    parser.add_argument(
         "--readme", action="store_true", help="put the tables into README.md, too"
     )
     return parser.parse_args()
@@ -83,13 +86,16 @@ def main() -> int:
                 row = run(python, task, against, threads, given.rounds)
                 rows.append(row)
                 print(report.table([row]).splitlines()[-1], flush=True)
+    failed = [row for row in rows if row["against"] == "baseline" and "skipped" in row]
+    over = "over" in map(report.verdict, rows)
+    if given.merge and given.out.exists():
+        rows = report.merge(json.loads(given.out.read_text())["rows"], rows)
     results = {"machine": machine(), "rounds": given.rounds, "rows": rows}
     report.write(results, given.out)
     if given.readme:
         report.refresh_readme(given.out)
     print("\n" + report.tables(results))
-    failed = [row for row in rows if row["against"] == "baseline" and "skipped" in row]
-    return int(bool(failed) or "over" in map(report.verdict, rows))
+    return int(bool(failed) or over)
 
 
 if __name__ == "__main__":

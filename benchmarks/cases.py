@@ -8,7 +8,7 @@ same case small, for the tests.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks import straight
+from benchmarks.step import autoencoder
+from benchmarks.step import compare as compare_steps
 from kfac_ref import CurvatureProduct, Network, factored_tikhonov, fisher_matrix
 from kfac_ref.distributions import Categorical
 from kfac_ref.layers import AvgPool2d, Conv2d, Dense, Flatten, Tanh
@@ -29,12 +31,17 @@ Arrays = list[np.ndarray]
 
 @dataclass(frozen=True)
 class Case:
-    """`compare` turns what each of the two returns into arrays that must be equal."""
+    """`compare` turns what each of the two returns into arrays that must be equal.
+
+    That is to `tolerance`, relative. `stages` are parts of it: ours and the baseline's.
+    """
 
     ours: Callable[[], Any]
     baseline: Callable[[], Any]
     bound: float
     compare: Callable[[Any, Any], tuple[Arrays, Arrays]]
+    tolerance: float = 1e-12
+    stages: dict[str, tuple[Callable, Callable]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -172,6 +179,21 @@ def product_with_forward(tiny: bool = False) -> Case:
     return product(tiny, with_forward=True)
 
 
+def step(tiny: bool = False, dtype: type = np.float64) -> Case:
+    """A step of K-FAC, every stage / its bare matrix products and Cholesky calls."""
+    encoder, N = ([11, 7, 5, 3], 13) if tiny else ([784, 1000, 500, 250, 30], 512)
+    ours, bare = autoencoder(encoder, N, dtype)
+    both = bare.stages
+    stages = {name: (stage, both[name]) for name, stage in ours.stages().items()}
+    tolerance = 1e-12 if dtype is np.float64 else 1e-4
+    return Case(ours, bare, 1.2, partial(compare_steps, ours, bare), tolerance, stages)
+
+
+def step_32(tiny: bool = False) -> Case:
+    """The same in float32."""
+    return step(tiny, np.float32)
+
+
 CASES: dict[str, Callable[[bool], Case]] = {
     "dense Fisher": dense_fisher,
     "dense Fisher, convolutions": shared_fisher,
@@ -180,4 +202,6 @@ CASES: dict[str, Callable[[bool], Case]] = {
     "damped inverse": inverse,
     "Fisher-vector product": product,
     "Fisher-vector product, with forward": product_with_forward,
+    "step": step,
+    "step, float32": step_32,
 }

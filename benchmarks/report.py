@@ -47,12 +47,38 @@ def _line(row: Row) -> str:
     )
 
 
+def stages(row: Row) -> str:
+    """A Markdown table, one line for each part of a task."""
+    lines = [
+        f"{row['task']}, threads: {row['threads']}\n",
+        "| stage | ours, ms | other, ms | ratio (wall) | ratio (processor) |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for part in row["stages"]:
+        lines.append(
+            f"| {part['stage']} | {part['ours'][0]:.1f} | {part['other'][0]:.1f} | "
+            f"{ratio(part, 0):.2f} | {ratio(part, 1):.2f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
 def tables(results: dict[str, Any]) -> str:
     """What was measured, where: against the baselines, then against the peers."""
     bounds = [row for row in results["rows"] if row["against"] == "baseline"]
     peers = [row for row in results["rows"] if row["against"] != "baseline"]
     text = f"{results['machine']}.\n\n{table(bounds)}"
+    text += "".join(f"\n{stages(row)}" for row in bounds if "stages" in row)
     return text + (f"\n{table(peers)}" if peers else "")
+
+
+def merge(old: list[Row], new: list[Row]) -> list[Row]:
+    """The new rows in the places of the old ones, and the others as they were."""
+
+    def key(row: Row) -> tuple:
+        return row["task"], row["against"], row["threads"]
+
+    found = {key(row): row for row in old} | {key(row): row for row in new}
+    return list(found.values())
 
 
 def write(results: dict[str, Any], path: Path) -> None:

@@ -13,7 +13,7 @@ Arrays = list[np.ndarray]
 
 
 def with_one(h: np.ndarray) -> np.ndarray:
-    return np.concatenate([h, np.ones((*h.shape[:-1], 1))], axis=-1)
+    return np.concatenate([h, np.ones((*h.shape[:-1], 1), h.dtype)], axis=-1)
 
 
 def softmax(z: np.ndarray) -> np.ndarray:
@@ -181,7 +181,7 @@ class BareCholesky:
         for Ai, Gi in zip(A, G, strict=True):
             pi2 = (np.trace(Ai) / len(Ai)) / (np.trace(Gi) / len(Gi))
             for M, shift, damped in ((Ai, pi2, self.A), (Gi, 1 / pi2, self.G)):
-                M = M + np.sqrt(damping * shift) * np.eye(len(M))
+                M = M + float(np.sqrt(damping * shift)) * np.eye(len(M), dtype=M.dtype)
                 damped.append(np.asfortranarray(M))
         self.V = [np.asfortranarray(Vi) for Vi in V]
 

@@ -20,7 +20,7 @@ def test_ours_is_the_baseline(name):
     ours, baseline = case.compare(case.ours(), case.baseline())
     assert len(ours) == len(baseline) >= 1
     for found, expected in zip(ours, baseline, strict=True):
-        assert_exact(found, expected)
+        assert_exact(found, expected, case.tolerance)
 
 
 @pytest.mark.parametrize("name", cases.CASES)
@@ -83,6 +83,7 @@ def test_full_size_is_what_the_bounds_are_about(name, monkeypatch):
         found[name] = arguments
         raise Seen
 
+    monkeypatch.setattr(cases, "autoencoder", conv_problem)
     monkeypatch.setattr(cases, "dense_problem", dense_problem)
     monkeypatch.setattr(cases, "conv_problem", conv_problem)
     with pytest.raises(Seen):
@@ -91,6 +92,8 @@ def test_full_size_is_what_the_bounds_are_about(name, monkeypatch):
         "dense Fisher": sizes["small"],
         "dense Fisher, convolutions": (8, [1, 12, 20], 10, 256, False),
         "dense Fisher, convolutions and dense": (8, [1, 8, 16], 10, 256, True),
+        "step": ([784, 1000, 500, 250, 30], 512, np.float64),
+        "step, float32": ([784, 1000, 500, 250, 30], 512, np.float32),
     }
     assert found[name] == expected.get(name, sizes["large"])
 
@@ -144,6 +147,51 @@ def test_memory_of_the_structures(structure, memory):
     assert ample > memory
 
 
+def test_what_a_step_counts():
+    """As many products as its docstring says, of the shapes of the problem."""
+    made = cases.step(True).baseline()
+    L, N = 6, 13
+    assert {name: len(each) for name, each in made.items()} == {
+        "gradient": 3 * L - 1,
+        "statistics": 3 * L - 1,
+        "proposal": L,
+        "model": 2 * (2 * L - 1),
+        "loss": L,
+    }
+    widths = [11, 7, 5, 3, 5, 7, 11]
+    assert [M.shape for M in made["loss"]] == [(N, d) for d in widths[1:]]
+    assert [M.shape for M in made["model"][L : 2 * L - 1]] == [
+        (N, d) for d in widths[2:]
+    ]
+    assert [len(M) for M in made["statistics"][-2 * L :]] == [
+        *[d + 1 for d in widths[:-1]],
+        *widths[1:],
+    ]
+
+
+@pytest.mark.parametrize("make", [cases.step, cases.step_32])
+def test_the_stages_of_a_step_are_the_step(make):
+    """Each by itself gives what it gives within the step; in the dtype of the case."""
+    case = make(True)
+    (state, trace), p = case.ours(), case.ours()[1].proposal
+    parts = {name: ours() for name, (ours, _) in case.stages.items()}
+    assert list(parts) == list(case.baseline())
+    loss, gradient = parts["gradient"]
+    assert loss == trace.loss and (gradient == trace.gradient).all()
+    average, direction = parts["statistics"].value, parts["proposal"]
+    for found, expected in zip(average.blocks, trace.average.blocks, strict=True):
+        assert (found.A == expected.A).all() and (found.G == expected.G).all()
+    assert (direction == p.direction).all()
+    assert (parts["model"].curvature == p.model.curvature).all()
+    verdict = trace.verdict
+    after = trace.loss + verdict.ratio * verdict.predicted
+    assert abs(parts["loss"] / after - 1) < 1e-12
+    arrays = (state.theta, trace.gradient, average.blocks[0].A, direction)
+    made = [M for stage in case.baseline().values() for M in stage]
+    dtype = np.float32 if make is cases.step_32 else np.float64
+    assert {M.dtype for M in (*arrays, *made)} == {np.dtype(dtype)}
+
+
 def test_functions_take_turns():
     calls = []
     times = interleaved([lambda: calls.append("A"), lambda: calls.append("B")], 3, 0.0)
@@ -160,6 +208,11 @@ def test_the_table_says_which_bound_is_exceeded():
     )
     assert "0.90" in under and "PASS" in under and "over" not in under
     assert "over" in over and "PASS" not in over
+    parts = row | {"stages": [{"stage": "s", "ours": [3.0, 2.0], "other": [2.0, 2.0]}]}
+    assert "| s | 3.0 | 2.0 | 1.50 | 1.00 |" in report.stages(parts)
+    assert "| s |" in report.tables({"machine": "M", "rows": [parts]})
+    merged = report.merge([row, row | {"threads": 2}], [row | {"error": 1.0}])
+    assert [(r["threads"], r["error"]) for r in merged] == [(1, 1.0), (2, 1e-16)]
     skipped = report.table(
         [{"task": "t", "threads": 2, "against": "X", "skipped": "no X"}]
     )
