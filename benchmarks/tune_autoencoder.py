@@ -29,16 +29,14 @@ from kfac_ref.races.contestants import TUNED, kfac
 
 SEED = 100
 WATCHES = 8  # so often is the loss looked at
-UPDATES = {"curves": 2000, "small": 1500}  # of the baselines
-KFAC_UPDATES = {"curves": 200, "small": 150}
 GRIDS = {  # SGD: learning rate, momentum; Adam: learning rate, beta_1; K-FAC: lambda
     "curves": {
-        "SGD": ((0.0003, 0.001, 0.002, 0.003, 0.005, 0.01), (0.8, 0.9, 0.95, 0.99)),
-        "Adam": ((0.0003, 0.0005, 0.001, 0.002, 0.003, 0.01), (0.8, 0.9, 0.95)),
-        "K-FAC": ((0.0003, 0.001, 0.003, 0.01, 0.03), (0.0001, 0.0003, 0.001, 0.003)),
+        "SGD": ((0.001, 0.002, 0.003, 0.005, 0.01, 0.02), (0.5, 0.8, 0.9, 0.95, 0.99)),
+        "Adam": ((0.0005, 0.001, 0.002, 0.003, 0.005, 0.01), (0.8, 0.9, 0.95)),
+        "K-FAC": ((0.0003, 0.001, 0.003, 0.01, 0.03), (0.0003, 0.001, 0.003, 0.01)),
     },
     "small": {
-        "SGD": ((0.002, 0.005, 0.01, 0.02, 0.05), (0.8, 0.9, 0.95, 0.99)),
+        "SGD": ((0.002, 0.005, 0.01, 0.02, 0.05), (0.5, 0.8, 0.9, 0.95, 0.99)),
         "Adam": ((0.0005, 0.001, 0.002, 0.005, 0.01, 0.02), (0.8, 0.9, 0.95)),
         "K-FAC": ((0.001, 0.003, 0.01, 0.03, 0.1), (0.0001, 0.0003, 0.001, 0.003)),
     },
@@ -46,31 +44,37 @@ GRIDS = {  # SGD: learning rate, momentum; Adam: learning rate, beta_1; K-FAC: l
 NAMES = ("K-FAC", "SGD", "Adam")
 
 
-def make(
-    name: str, network: Network, point: tuple[float, float], share: float
-) -> Optimizer:
+def make(name: str, network: Network, point: tuple[float, float]) -> Optimizer:
     """The optimizer of a point of its grid."""
     first, second = point
     if name == "SGD":
         return SGD(network, first, momentum=second, nesterov=True)
     if name == "Adam":
         return Adam(network, first, beta_1=second)
-    return kfac(network, first, second, share)
+    return kfac(network, first, second)
+
+
+def length(form: str, name: str) -> tuple[int, int]:
+    """The batch, and the number of updates: the race's."""
+    tuned = TUNED[form]
+    if name == "K-FAC":
+        return tuned.kfac_batch, tuned.kfac_updates
+    return tuned.batch, tuned.updates
 
 
 def measure(form: str, name: str, point: tuple[float, float]) -> dict[str, Any]:
     """The watched losses; they end where the training diverges."""
     problem = make_problem(form)
     params, rng = problem.start(SEED)
-    updates = (KFAC_UPDATES if name == "K-FAC" else UPDATES)[form]
+    batch, updates = length(form, name)
     error = None
     with np.errstate(over="ignore"):
         try:
             run = train(
-                make(name, problem.network, point, TUNED[form].share),
+                make(name, problem.network, point),
                 params,
                 (problem.x, problem.x),
-                problem.batch,
+                batch,
                 rng,
                 updates=updates,
                 evaluation=(problem.watched, problem.watched),
@@ -89,7 +93,8 @@ def results(form: str) -> dict[str, Any]:
     path = place(form)
     if path.exists():
         return json.loads(path.read_text())
-    return {"form": form, "seed": SEED, "updates": UPDATES[form], "points": {}}
+    lengths = {name: length(form, name) for name in NAMES}
+    return {"form": form, "seed": SEED, "batch and updates": lengths, "points": {}}
 
 
 def place(form: str) -> Path:

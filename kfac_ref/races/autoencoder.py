@@ -33,22 +33,21 @@ DTYPE = np.float32
 
 @dataclass(frozen=True)
 class Form:
-    """The hidden sizes down to the code, the batch, and the number and side of CURVES.
+    """The hidden sizes down to the code, and the number and side of CURVES.
 
     The loss is watched on the first `watched` images of the training set.
     """
 
     encoder: tuple[int, ...]
-    batch: int
     watched: int
     images: int = 0
     side: int = 0
 
 
 FORMS = {
-    "curves": Form((400, 200, 100, 50, 25, 6), 500, 2000, images=20_000, side=28),
-    "small": Form((100, 50, 6), 250, 1000, images=4_000, side=14),
-    "images": Form((1000, 500, 250, 30), 500, 2000),
+    "curves": Form((400, 200, 100, 50, 25, 6), 2000, images=20_000, side=28),
+    "small": Form((100, 50, 6), 1000, images=4_000, side=14),
+    "images": Form((1000, 500, 250, 30), 2000),
 }
 
 
@@ -60,7 +59,6 @@ class Problem:
     description: str
     network: Network
     x: Array
-    batch: int
     watched: Array  # (n, pixels), a part of x
     floor: float  # the entropy of the watched pixels in nats: no loss is below it
 
@@ -82,7 +80,7 @@ def make_problem(form: str, folder: str | Path | None = None) -> Problem:
         text = f"{folder}: {len(x):,} images of {x.shape[1]} pixels"
     network = autoencoder((x.shape[1], *settings.encoder))
     watched = x[: settings.watched]
-    return Problem(form, text, network, x, settings.batch, watched, entropy(watched))
+    return Problem(form, text, network, x, watched, entropy(watched))
 
 
 def autoencoder(encoder: tuple[int, ...]) -> Network:

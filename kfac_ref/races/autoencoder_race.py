@@ -83,11 +83,11 @@ def _each(numbers: list[float], form: str = ".1f") -> str:
 
 def _announce(problem: Problem, who: dict[str, Contestant]) -> None:
     sizes = [d - 1 for d, _ in problem.network.shapes] + [problem.x.shape[1]]
-    _say(f"{problem.description}, {problem.batch} in a batch")
+    _say(problem.description)
     _say(f"net {'-'.join(map(str, sizes))}: {problem.network.size:,} parameters")
     _say(f"loss on {len(problem.watched):,} images; no less than {problem.floor:.2f}")
     for name, contestant in who.items():
-        _say(f"{name:<6} {contestant.settings}")
+        _say(f"{name:<6} batches of {contestant.batch}, {contestant.settings}")
 
 
 def _say(line: str) -> None:
@@ -116,11 +116,11 @@ def _numbers(
     return {
         "data": problem.description,
         "parameters": problem.network.size,
-        "batch": problem.batch,
         "floor": round(problem.floor, 4),
         "contestants": {
             name: {
                 "settings": contestant.settings,
+                "batch": contestant.batch,
                 "updates": contestant.updates,
                 "seeds": [_thinned(history) for history in histories[name]],
             }

@@ -58,7 +58,7 @@ def run_contest(
                 contestant.optimizer,
                 params,
                 (problem.x, problem.x),
-                problem.batch,
+                contestant.batch,
                 rng,
                 updates=contestant.updates,
                 evaluation=(problem.watched, problem.watched),

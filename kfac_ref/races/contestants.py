@@ -19,28 +19,30 @@ from kfac_ref.optimizer.training import Optimizer
 class Tuned:
     """What was tuned; the rest is said in `contestants`."""
 
-    baseline_updates: int
+    batch: int  # of the baselines
+    updates: int
     sgd: tuple[float, float]  # learning rate, Nesterov momentum
     adam: tuple[float, float]  # learning rate, beta_1
+    kfac_batch: int
     kfac_updates: int
     kfac: tuple[float, float]  # lambda at the start, and its floor
-    share: float  # of a batch, for statistics (tau_1) and exact products (tau_2)
 
 
 TUNED = {
-    "curves": Tuned(2000, (0.003, 0.9), (0.002, 0.9), 250, (0.01, 0.001), 1 / 2),
-    "small": Tuned(1500, (0.02, 0.9), (0.01, 0.9), 300, (0.03, 0.001), 1.0),
+    "curves": Tuned(500, 2000, (0.01, 0.8), (0.002, 0.9), 1000, 250, (0.001, 0.001)),
+    "small": Tuned(250, 1500, (0.02, 0.9), (0.01, 0.9), 500, 300, (0.03, 0.001)),
 }
 TUNED["images"] = TUNED["curves"]
 
 
 @dataclass(frozen=True)
 class Contestant:
-    """An optimizer, its number of updates, and after how many its loss is looked at."""
+    """An optimizer, and how long it runs."""
 
     optimizer: Optimizer
+    batch: int
     updates: int
-    every: int
+    every: int  # updates after which its loss is looked at
     settings: str  # in words
 
 
@@ -48,40 +50,41 @@ def contestants(network: Network, tuned: Tuned) -> dict[str, Contestant]:
     """K-FAC first; then the baselines, each with a constant learning rate."""
     rate, momentum = tuned.sgd
     adam_rate, beta_1 = tuned.adam
+    baseline = tuned.batch, tuned.updates, 20
     return {
         "K-FAC": Contestant(
-            kfac(network, *tuned.kfac, tuned.share),
+            kfac(network, *tuned.kfac),
+            tuned.kfac_batch,
             tuned.kfac_updates,
             5,
             f"lambda from {tuned.kfac[0]:g}, at least {tuned.kfac[1]:g}",
         ),
         "SGD": Contestant(
             SGD(network, rate, momentum=momentum, nesterov=True),
-            tuned.baseline_updates,
-            20,
+            *baseline,
             f"learning rate {rate:g}, Nesterov momentum {momentum:g}",
         ),
         "Adam": Contestant(
             Adam(network, adam_rate, beta_1=beta_1),
-            tuned.baseline_updates,
-            20,
+            *baseline,
             f"learning rate {adam_rate:g}, beta_1 {beta_1:g}",
         ),
     }
 
 
-def kfac(network: Network, lambda_: float, least: float, share: float) -> KFAC:
-    """Algorithm 2, with the paper's momentum and periods, but for its lambda and gamma.
+def kfac(network: Network, lambda_: float, least: float) -> KFAC:
+    """Algorithm 2 with the paper's momentum and shares of the batch; not its damping.
 
     lambda starts lower than the paper's 150, and has a floor: on the plateau of the
     mean image rho is near 1 while nothing happens, so that it would fall without end.
-    gamma is sqrt(lambda + eta) throughout: the search for it has to walk down from
-    there by a factor of 0.6 in 20 updates, and costs two more inversions.
+    gamma is sqrt(lambda + eta) throughout: the search for it would have to walk down
+    from there by a factor of 0.6 in 20 updates. Inverses are made four times as often.
     """
     return KFAC(
         network,
-        tau_1=share,
-        tau_2=share,
+        tau_1=1 / 8,
+        tau_2=1 / 4,
+        inverse_every=5,
         gamma_every=0,
         lambda_=lambda_,
         lambda_rule=LevenbergMarquardt(minimum=least),
