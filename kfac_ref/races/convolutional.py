@@ -35,7 +35,7 @@ CLASSES, BATCH, MOMENTUM, DAMPING = 10, 128, 0.9, 0.001
 EVERY = 5  # updates between two evaluations
 PART = 2000  # images, at most, of each set that is evaluated
 CHUNK = 500  # images evaluated at a time
-RATES = {"K-FAC": 0.003, "SGD with momentum": 0.1, "Adam": 0.01}  # tuned on digits
+RATES = {"K-FAC": 0.001, "SGD with momentum": 0.05, "Adam": 0.02}  # tuned on digits
 
 
 @dataclass(frozen=True)
