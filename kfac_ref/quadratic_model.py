@@ -130,6 +130,8 @@ def _inner(left: Sequence[Array], right: Sequence[Array]) -> np.ndarray:
 def reduction_ratio(before: float, after: float, predicted: float) -> float:
     """rho = (loss after - loss before) / M(delta). Martens & Grosse 2015, section 6.5.
 
+    With lambda inside M it tends to 2, not to 1, as lambda grows: delta is then
+    -grad / lambda, along which M is half of what its linear part says.
     Raises ValueRangeError where M predicts no change: rho is then 0/0.
     """
     if predicted == 0.0:

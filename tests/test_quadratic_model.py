@@ -168,6 +168,19 @@ def test_float32_directions_that_are_parallel_to_rounding(rng):
     assert found.solve(0.1)[1] == 0.0
 
 
+@pytest.mark.parametrize(("damping", "expected"), [(1e-9, 1.0), (1e9, 2.0)])
+def test_the_ratio_of_a_quadratic_loss_goes_from_1_to_2_with_lambda(
+    rng, damping, expected
+):
+    root, gradient = rng.normal(size=(5, 5)), rng.normal(size=5)
+    C = root @ root.T
+    delta = -np.linalg.solve(C + damping * np.eye(5), gradient)
+    change = 0.5 * delta @ C @ delta + gradient @ delta  # of the loss, exactly
+    model = quadratic_model([delta], gradient, C.__matmul__)
+    rho = reduction_ratio(0.0, change, model.value([1.0], damping))
+    assert rho == pytest.approx(expected, rel=1e-6)
+
+
 def test_reduction_ratio():
     assert reduction_ratio(2.0, 1.7, -0.4) == pytest.approx(0.75, rel=1e-14)
     assert reduction_ratio(2.0, 2.1, -0.4) < 0  # the loss rose
