@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
@@ -33,7 +32,7 @@ GRIDS = {  # SGD: learning rate, momentum; Adam: learning rate, beta_1; K-FAC: l
     "curves": {
         "SGD": ((0.001, 0.002, 0.003, 0.005, 0.01, 0.02), (0.5, 0.8, 0.9, 0.95, 0.99)),
         "Adam": ((0.0005, 0.001, 0.002, 0.003, 0.005, 0.01), (0.8, 0.9, 0.95)),
-        "K-FAC": ((0.0003, 0.001, 0.003, 0.01, 0.03), (0.0003, 0.001, 0.003, 0.01)),
+        "K-FAC": ((0.0001, 0.0003, 0.001, 0.003), (0.0001, 0.0003, 0.001, 0.003)),
     },
     "small": {
         "SGD": ((0.002, 0.005, 0.01, 0.02, 0.05), (0.5, 0.8, 0.9, 0.95, 0.99)),
@@ -62,11 +61,12 @@ def length(form: str, name: str) -> tuple[int, int]:
     return tuned.batch, tuned.updates
 
 
-def measure(form: str, name: str, point: tuple[float, float]) -> dict[str, Any]:
+def measure(
+    form: str, name: str, point: tuple[float, float], batch: int, updates: int
+) -> dict[str, Any]:
     """The watched losses; they end where the training diverges."""
     problem = make_problem(form)
     params, rng = problem.start(SEED)
-    batch, updates = length(form, name)
     error = None
     with np.errstate(over="ignore"):
         try:
@@ -118,17 +118,27 @@ def main() -> None:
     parser.add_argument("form", choices=GRIDS)
     parser.add_argument("--contestant", choices=NAMES, action="append")
     parser.add_argument("--point", action="append", help="0.003,0.9: these alone")
+    parser.add_argument("--length", action="append", help="1000,2000: another batch")
     options = parser.parse_args()
     only = [tuple(map(float, p.split(","))) for p in options.point or []]
     for name in options.contestant or NAMES:
-        for point in missing(options.form, name, only):
-            began = time.perf_counter()
-            found = measure(options.form, name, point)
-            kept = results(options.form)
-            kept["points"].setdefault(name, []).append(found)
-            content = json.dumps(kept).replace('{"point"', '\n{"point"') + "\n"
-            write_whole(place(options.form), content.encode())
-            print(name, found, f"{time.perf_counter() - began:.0f} s", flush=True)
+        lengths = length(options.form, name)
+        for point in [] if options.length else missing(options.form, name, only):
+            keep(options.form, name, measure(options.form, name, point, *lengths))
+        for text, point in product(options.length or [], only):
+            batch, updates = map(int, text.split(","))
+            found = {"batch": batch, "updates": updates}
+            found |= measure(options.form, name, point, batch, updates)
+            keep(options.form, f"{name}, another batch", found)
+
+
+def keep(form: str, name: str, found: dict[str, Any]) -> None:
+    """Say it, and write it into the file."""
+    print(name, found, flush=True)
+    kept = results(form)
+    kept["points"].setdefault(name, []).append(found)
+    content = json.dumps(kept).replace("}, {", "},\n{").replace("[{", "[\n{") + "\n"
+    write_whole(place(form), content.encode())
 
 
 if __name__ == "__main__":
