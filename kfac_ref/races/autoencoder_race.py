@@ -95,7 +95,7 @@ def _say(line: str) -> None:
 
 
 def _titles(finishes: list[Finish]) -> tuple[str, str]:
-    """The smallest ratios over the seeds."""
+    """The smallest ratio of all seeds, for each baseline."""
     parts = [
         ", ".join(f"{min(ratios):.1f} ({name})" for name, ratios in by_name)
         for by_name in (
@@ -103,7 +103,7 @@ def _titles(finishes: list[Finish]) -> tuple[str, str]:
             [(found.baseline, found.fewer_seconds) for found in finishes],
         )
     ]
-    return f"fewer updates: {parts[0]}", f"fewer seconds: {parts[1]}"
+    return f"times fewer updates: {parts[0]}", f"times fewer seconds: {parts[1]}"
 
 
 def _numbers(
