@@ -31,10 +31,11 @@ Point = dict[str, Any]
 
 
 def grid(model: str) -> list[Settings]:
-    """Errors + 1 as in LBANN's recipe: G is far below, so only rate / err matters."""
+    """Adam's rates; K-FAC's and act with err = 1, LBANN's; and once a smaller err."""
     points = [Settings(model=model, learning_rate=rate) for rate in ADAM]
-    for rate, act in product(RATES, ACTIVATIONS):
-        now = KfacSettings(damping_act=(act,), damping_err=(1.0,))
+    pairs = [(rate, act, 1.0) for rate, act in product(RATES, ACTIVATIONS)]
+    for rate, act, err in [*pairs, (0.1, 0.01, 0.1)]:
+        now = KfacSettings(damping_act=(act,), damping_err=(err,))
         points.append(replace(points[0], optimizer="sgd", learning_rate=rate, kfac=now))
     return points
 
