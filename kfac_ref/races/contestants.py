@@ -25,7 +25,7 @@ class Tuned:
     adam: tuple[float, float]  # learning rate, beta_1
     kfac_batch: int
     kfac_updates: int
-    kfac: tuple[float, float]  # lambda at the start, and its floor
+    kfac: tuple[float, float]  # lambda at the start; its floor from the first change
 
 
 TUNED = {
@@ -57,7 +57,7 @@ def contestants(network: Network, tuned: Tuned) -> dict[str, Contestant]:
             tuned.kfac_batch,
             tuned.kfac_updates,
             5,
-            f"lambda from {tuned.kfac[0]:g}, at least {tuned.kfac[1]:g}",
+            f"lambda {tuned.kfac[0]:g}, after 5 updates at least {tuned.kfac[1]:g}",
         ),
         "SGD": Contestant(
             SGD(network, rate, momentum=momentum, nesterov=True),
@@ -75,8 +75,9 @@ def contestants(network: Network, tuned: Tuned) -> dict[str, Contestant]:
 def kfac(network: Network, lambda_: float, least: float) -> KFAC:
     """Algorithm 2 with the paper's momentum and shares of the batch; not its damping.
 
-    lambda starts lower than the paper's 150, and has a floor: on the plateau of the
-    mean image rho is near 1 while nothing happens, so that it would fall without end.
+    lambda starts lower than the paper's 150, so that the first steps leave the plateau
+    of the mean image; and from its first change, after 5 updates, it has a floor: rho
+    is near 1 on the plateau, while nothing happens, and it would fall without end.
     gamma is sqrt(lambda + eta) throughout: the search for it would have to walk down
     from there by a factor of 0.6 in 20 updates. Inverses are made four times as often.
     """
