@@ -167,6 +167,9 @@ def _smallest_eigenvalue(L: Array) -> float:
 def cholesky_solve(L: Array, right: Array) -> Array:
     """X with L L^T X = right; right is a vector or a matrix of columns."""
     xp = get_xp(L, right)
+    if xp is np and right.ndim == 1:  # BLAS has less to prepare for it than LAPACK
+        trsv = scipy.linalg.get_blas_funcs("trsv", (L, right))
+        return trsv(L, trsv(L, right, lower=1), lower=1, trans=1)
     if xp is np:
         return scipy.linalg.cho_solve((L, True), right, check_finite=False)
     return solve_triangular(L, solve_triangular(L, right), transpose=True)

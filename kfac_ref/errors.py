@@ -122,10 +122,12 @@ def check_finite(what: str, array: Any) -> None:
         raise ValueRangeError(
             f"{what}: expected real numbers, found an array of {array.dtype}"
         )
-    bad = ~xp.isfinite(array)
-    if array.dtype.kind == "f" and bool(xp.any(bad)):
+    if array.dtype.kind != "f":
+        return
+    good = xp.isfinite(array)
+    if not bool(xp.all(good)):
         raise NotFinite(
-            f"{what}: {int(xp.sum(bad))} of {array.size} numbers are NaN or infinite"
+            f"{what}: {int(xp.sum(~good))} of {array.size} numbers are NaN or infinite"
         )
 
 

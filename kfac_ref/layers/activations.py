@@ -57,11 +57,16 @@ class Sigmoid(Elementwise):
     """y = 1 / (1 + exp(-x))."""
 
     def function(self, x: Array) -> Array:
-        return sigmoid(x)
+        return self.forward([], x)[0]
 
     def derivative(self, x: Array, y: Array) -> Array:
-        _, e = fold(x)  # y (1 - y) would have no digits left where y is close to 1
-        return e / (1.0 + e) ** 2
+        return self.forward([], x)[1]
+
+    def forward(self, params: list[Array], x: Array) -> tuple[Array, Tape]:
+        positive, e = fold(x)
+        s = 1.0 / (1.0 + e)
+        y = (positive + (1.0 - positive) * e) * s
+        return y, e * s * s  # y (1 - y) would lose its digits where y is close to 1
 
 
 class Softplus(Elementwise):

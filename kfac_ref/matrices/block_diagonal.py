@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 
 from kfac_ref.backend import Array, get_xp
@@ -45,12 +45,10 @@ class BlockDiagonal(SymmetricMatrix):
         return dense
 
     def _product(self, rows: Array) -> Array:
-        return self._join([b._product(rows[:, s:e]) for b, s, e in self._ranges()])
+        return self._each(rows, lambda block, own: block._product(own))
 
     def _solve(self, rows: Array, damping: float) -> Array:
-        return self._join(
-            [b._solve(rows[:, s:e], damping) for b, s, e in self._ranges()]
-        )
+        return self._each(rows, lambda block, own: block._solve(own, damping))
 
     def power(self, exponent: float, damping: float = 0.0) -> BlockDiagonal:
         powers = [block.power(exponent, damping) for block in self.blocks]
@@ -63,9 +61,8 @@ class BlockDiagonal(SymmetricMatrix):
         return sum(block.logdet(damping) for block in self.blocks)
 
     def eigenvalues(self) -> Array:
-        return get_xp(self._like).sort(
-            self._join([b.eigenvalues() for b in self.blocks])
-        )
+        xp = get_xp(self._like)
+        return xp.sort(xp.concatenate([b.eigenvalues() for b in self.blocks]))
 
     def frobenius_norm(self) -> float:
         return sum(block.frobenius_norm() ** 2 for block in self.blocks) ** 0.5
@@ -73,5 +70,11 @@ class BlockDiagonal(SymmetricMatrix):
     def _ranges(self) -> list[tuple[SymmetricMatrix, int, int]]:
         return list(zip(self.blocks, self.offsets[:-1], self.offsets[1:], strict=True))
 
-    def _join(self, parts: list[Array]) -> Array:
-        return get_xp(*parts).concatenate(parts, axis=-1)
+    def _each(self, rows: Array, function: Callable[..., Array]) -> Array:
+        """function(block, its columns of rows), side by side."""
+        xp = get_xp(rows)
+        dtype = xp.result_type(rows.dtype, self.dtype)  # rows may be integers
+        result = xp.empty(rows.shape, dtype=dtype)
+        for block, s, e in self._ranges():
+            result[:, s:e] = function(block, rows[:, s:e])
+        return result
