@@ -19,7 +19,7 @@ from kfac_ref.races import autoencoder as problems
 from kfac_ref.races.autoencoder import autoencoder, entropy, make_problem
 from kfac_ref.races.autoencoder_race import POINTS, Settings, _thinned, run, summarize
 from kfac_ref.races.contest import finish, run_contest
-from kfac_ref.races.contestants import TUNED, contestants
+from kfac_ref.races.contestants import TUNED, Tuned, contestants
 from test_demo import write_mnist
 
 
@@ -29,7 +29,11 @@ def tiny(monkeypatch):
     form = problems.Form((7, 3), 23, images=61, side=5)
     for name in problems.FORMS:
         monkeypatch.setitem(problems.FORMS, name, form)
-        few = replace(TUNED[name], batch=20, updates=40, kfac_batch=25, kfac_updates=13)
+        few = {
+            "K-FAC": Tuned((0.1, 0.01), 25, 13),
+            "SGD": replace(TUNED[name]["SGD"], batch=20, updates=40),
+            "Adam": replace(TUNED[name]["Adam"], batch=20, updates=40),
+        }
         monkeypatch.setitem(TUNED, name, few)
 
 
@@ -131,19 +135,24 @@ def test_the_json_keeps_few_points_and_the_last():
 
 def test_the_contestants_have_their_tuned_settings():
     tuned = TUNED["curves"]
-    found = contestants(autoencoder((7, 5, 3)), tuned)
+    found = contestants(autoencoder((7, 5, 3)), "curves")
     kfac, sgd, adam = (c.optimizer for c in found.values())
     assert isinstance(kfac, KFAC) and kfac.gamma_every == 0
-    assert (kfac.lambda_, kfac.lambda_rule.minimum) == tuned.kfac
+    assert (kfac.lambda_, kfac.lambda_rule.minimum) == tuned["K-FAC"].settings
     assert isinstance(sgd, SGD) and sgd.nesterov
-    assert (sgd.learning_rate, sgd.momentum) == tuned.sgd
+    assert (sgd.learning_rate, sgd.momentum) == tuned["SGD"].settings
     assert isinstance(adam, Adam)
-    assert (adam.learning_rate, adam.beta_1) == tuned.adam
+    assert (adam.learning_rate, adam.beta_1) == tuned["Adam"].settings
+    for name, contestant in found.items():
+        assert contestant.updates == tuned[name].updates
+        assert contestant.batch == tuned[name].batch
+        for number in tuned[name].settings:
+            assert f"{number:g}" in contestant.words
 
 
 def test_all_contestants_start_from_the_same_parameters(tiny):
     problem = make_problem("curves")
-    who = contestants(problem.network, TUNED["curves"])
+    who = contestants(problem.network, "curves")
     lines = []
     found = run_contest(problem, who, (3, 4), lines.append)
     assert len(lines) == 6 and lines[0].startswith("seed 3  K-FAC")
@@ -157,9 +166,8 @@ def test_all_contestants_start_from_the_same_parameters(tiny):
 def test_the_race_writes_its_figure_and_its_numbers(tiny, tmp_path, capsys):
     finishes = run(Settings(seeds=2, out=tmp_path / "new"))
     text = capsys.readouterr().out
-    assert (
-        "CURVES: 61 images of 5 x 5 pixels" in text and "batches of 20, learn" in text
-    )
+    assert "CURVES: 61 images of 5 x 5 pixels" in text
+    assert "batches of 20, learning rate" in text
     assert "net 25-7-3-7-25: 434 parameters" in text
     for line in summarize(finishes):
         assert line in text
@@ -178,8 +186,8 @@ def test_the_race_writes_its_figure_and_its_numbers(tiny, tmp_path, capsys):
 
 
 def test_what_was_never_reached_is_null_in_the_json(tiny, tmp_path, monkeypatch):
-    few = replace(TUNED["small"], kfac_updates=1)
-    monkeypatch.setitem(TUNED, "small", few)
+    few = replace(TUNED["small"]["K-FAC"], updates=1)
+    monkeypatch.setitem(TUNED["small"], "K-FAC", few)
     (first, _) = run(Settings(small=True, seeds=1, out=tmp_path))
     assert first.updates[0][1] == math.inf
     found = json.loads((tmp_path / "race_autoencoder_small.json").read_text())

@@ -20,7 +20,7 @@ from kfac_ref.optimizer.training import History
 from kfac_ref.plotting import race_figure, save
 from kfac_ref.races.autoencoder import Problem, make_problem
 from kfac_ref.races.contest import Finish, Histories, finish, run_contest
-from kfac_ref.races.contestants import TUNED, Contestant, contestants
+from kfac_ref.races.contestants import Contestant, contestants
 
 WINNER = "K-FAC"
 POINTS = 40  # of a history that the JSON keeps
@@ -48,7 +48,7 @@ def run(settings: Settings) -> list[Finish]:
     seeds = range(check_count("seeds", settings.seeds))
     settings.out.mkdir(parents=True, exist_ok=True)  # fail early if that cannot be
     problem = make_problem(settings.form, settings.data)
-    who = contestants(problem.network, TUNED[settings.form])
+    who = contestants(problem.network, settings.form)
     _announce(problem, who)
     histories = run_contest(problem, who, seeds, _say)
     finishes = [finish(histories, WINNER, name) for name in who if name != WINNER]
@@ -87,7 +87,7 @@ def _announce(problem: Problem, who: dict[str, Contestant]) -> None:
     _say(f"net {'-'.join(map(str, sizes))}: {problem.network.size:,} parameters")
     _say(f"loss on {len(problem.watched):,} images; no less than {problem.floor:.2f}")
     for name, contestant in who.items():
-        _say(f"{name:<6} batches of {contestant.batch}, {contestant.settings}")
+        _say(f"{name:<6} batches of {contestant.batch}, {contestant.words}")
 
 
 def _say(line: str) -> None:
@@ -119,7 +119,7 @@ def _numbers(
         "floor": round(problem.floor, 4),
         "contestants": {
             name: {
-                "settings": contestant.settings,
+                "settings": contestant.words,
                 "batch": contestant.batch,
                 "updates": contestant.updates,
                 "seeds": [_thinned(history) for history in histories[name]],

@@ -1,12 +1,13 @@
 """Who runs in the autoencoder race, at which settings, for how many updates.
 
-The baselines run at the best settings of their grids, for which benchmarks/tuning has
-every result; none of them lies at an edge. MNIST could not be tuned here (its files are
-the user's), so "images" has the settings of "curves".
+Everybody runs at the best settings of a grid, for which benchmarks/tuning has every
+result; none of them lies at an edge. MNIST could not be tuned here (its files are the
+user's), so "images" has the settings of "curves".
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from kfac_ref.levenberg_marquardt import LevenbergMarquardt
@@ -14,23 +15,29 @@ from kfac_ref.network import Network
 from kfac_ref.optimizer import KFAC, SGD, Adam
 from kfac_ref.optimizer.training import Optimizer
 
+WATCHES = 100  # so often, at most, is the loss of a contestant looked at
+
 
 @dataclass(frozen=True)
 class Tuned:
-    """What was tuned; the rest is said in `contestants`."""
+    """Two settings of an optimizer, what they are called, and the race it runs."""
 
-    batch: int  # of the baselines
+    settings: tuple[float, float]
+    batch: int
     updates: int
-    sgd: tuple[float, float]  # learning rate, Nesterov momentum
-    adam: tuple[float, float]  # learning rate, beta_1
-    kfac_batch: int
-    kfac_updates: int
-    kfac: tuple[float, float]  # lambda at the start; its floor from the first change
 
 
 TUNED = {
-    "curves": Tuned(500, 2000, (0.01, 0.8), (0.002, 0.9), 1000, 250, (0.001, 0.001)),
-    "small": Tuned(250, 1500, (0.02, 0.9), (0.01, 0.9), 500, 300, (0.03, 0.0003)),
+    "curves": {
+        "K-FAC": Tuned((0.0001, 0.003), 1000, 250),
+        "SGD": Tuned((0.005, 0.8), 125, 8000),
+        "Adam": Tuned((0.001, 0.9), 125, 8000),
+    },
+    "small": {
+        "K-FAC": Tuned((0.03, 0.0003), 500, 300),
+        "SGD": Tuned((0.02, 0.9), 250, 1500),
+        "Adam": Tuned((0.01, 0.9), 250, 1500),
+    },
 }
 TUNED["images"] = TUNED["curves"]
 
@@ -42,33 +49,24 @@ class Contestant:
     optimizer: Optimizer
     batch: int
     updates: int
-    every: int  # updates after which its loss is looked at
-    settings: str  # in words
+    words: str  # its settings
+
+    @property
+    def every(self) -> int:
+        """Updates after which its loss is looked at."""
+        return max(1, self.updates // WATCHES)
 
 
-def contestants(network: Network, tuned: Tuned) -> dict[str, Contestant]:
+def contestants(network: Network, form: str) -> dict[str, Contestant]:
     """K-FAC first; then the baselines, each with a constant learning rate."""
-    rate, momentum = tuned.sgd
-    adam_rate, beta_1 = tuned.adam
-    baseline = tuned.batch, tuned.updates, 20
     return {
-        "K-FAC": Contestant(
-            kfac(network, *tuned.kfac),
-            tuned.kfac_batch,
-            tuned.kfac_updates,
-            5,
-            f"lambda {tuned.kfac[0]:g}, after 5 updates at least {tuned.kfac[1]:g}",
-        ),
-        "SGD": Contestant(
-            SGD(network, rate, momentum=momentum, nesterov=True),
-            *baseline,
-            f"learning rate {rate:g}, Nesterov momentum {momentum:g}",
-        ),
-        "Adam": Contestant(
-            Adam(network, adam_rate, beta_1=beta_1),
-            *baseline,
-            f"learning rate {adam_rate:g}, beta_1 {beta_1:g}",
-        ),
+        name: Contestant(
+            MAKERS[name](network, *tuned.settings),
+            tuned.batch,
+            tuned.updates,
+            WORDS[name].format(*tuned.settings),
+        )
+        for name, tuned in TUNED[form].items()
     }
 
 
@@ -90,3 +88,25 @@ def kfac(network: Network, lambda_: float, least: float) -> KFAC:
         lambda_=lambda_,
         lambda_rule=LevenbergMarquardt(minimum=least),
     )
+
+
+def sgd(network: Network, rate: float, momentum: float) -> SGD:
+    """With Nesterov's momentum."""
+    return SGD(network, rate, momentum=momentum, nesterov=True)
+
+
+def adam(network: Network, rate: float, beta_1: float) -> Adam:
+    """With beta_2 = 0.999."""
+    return Adam(network, rate, beta_1=beta_1)
+
+
+MAKERS: dict[str, Callable[[Network, float, float], Optimizer]] = {
+    "K-FAC": kfac,
+    "SGD": sgd,
+    "Adam": adam,
+}
+WORDS = {
+    "K-FAC": "lambda {:g}, after 5 updates at least {:g}",
+    "SGD": "learning rate {:g}, Nesterov momentum {:g}",
+    "Adam": "learning rate {:g}, beta_1 {:g}",
+}
