@@ -35,8 +35,8 @@ TUNED = {
     },
     "small": {
         "K-FAC": Tuned((0.03, 0.0003), 500, 300),
-        "SGD": Tuned((0.02, 0.9), 250, 1500),
-        "Adam": Tuned((0.01, 0.9), 250, 1500),
+        "SGD": Tuned((0.005, 0.95), 32, 11719),
+        "Adam": Tuned((0.005, 0.9), 64, 5859),
     },
 }
 TUNED["images"] = TUNED["curves"]
