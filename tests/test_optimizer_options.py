@@ -85,7 +85,9 @@ TABLE = [  # options on, what is changed, step and stage of the first difference
     (BASE, dict(structure="best_kronecker"), 0, "statistics"),
     (BASE, dict(structure=LIST), 0, "statistics"),
     (BASE, dict(estimate="expectation"), 0, "statistics"),
+    (BASE, dict(estimate=["sampled", "sampled", "empirical"]), 0, "statistics"),
     (BASE, dict(samples=2), 0, "statistics"),
+    (BASE, dict(position_share=0.5), None, None),  # no shared positions here
     (BASE, dict(tau_1=0.5), 0, "statistics"),
     (BASE, dict(statistics_every=2), 2, "statistics"),
     (BASE, dict(average=MovingAverage("first")), 1, "average"),
@@ -388,6 +390,7 @@ def test_errors(xp, rng):
         ("momentum", (-0.1, math.nan), "None or a finite number >= 0"),
         ("norm_constraint", (-0.1, math.nan), "None or a finite number >= 0"),
         ("tau_1", (0.0, 1.1, math.nan), r"a share in \(0, 1\]"),
+        ("position_share", (0.0, 1.1, math.nan), r"a share in \(0, 1\]"),
         ("tau_2", (0.0, 1.1, math.nan), r"a share in \(0, 1\]"),
     ],
 )
