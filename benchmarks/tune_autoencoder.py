@@ -1,9 +1,9 @@
-"""The grids of the autoencoder race: `python -m benchmarks.tune_autoencoder FORM`.
+"""The grids of the autoencoder race: `python -m benchmarks.tune_autoencoder FORM NAME`.
 
-Every point is one training from a start that the race does not have (seed 100), as long
-as the race's: EXAMPLES images, in batches of any size, so that a smaller batch has more
-updates. The point with the lowest final loss is what races/contestants.py takes. After
-each point tuning/autoencoder_FORM.json is written, and what is in it is not run again.
+Every point is one training from a start that the race does not have (seed 100), on so
+many IMAGES in all, in batches of any size: a smaller batch has more updates. The point
+with the lowest final loss is what kfac_ref/races/contestants.py takes. After each point
+tuning/autoencoder_FORM.json is written, and what is in it is not run again.
 
 The three axes of a grid are not multiplied out: from the best point so far we went one
 step along each axis, both ways, until none was better. `--point` measures one more.
@@ -23,10 +23,14 @@ from kfac_ref.errors import KfacError
 from kfac_ref.files import write_whole
 from kfac_ref.optimizer import train
 from kfac_ref.races.autoencoder import make_problem
-from kfac_ref.races.contestants import MAKERS, TUNED
+from kfac_ref.races.contestants import MAKERS
 
 SEED = 100
 WATCHES = 8  # so often is the loss looked at
+IMAGES = {  # the baselines': as many as they see in the race
+    "curves": {"K-FAC": 250_000, "SGD": 1_000_000, "Adam": 1_000_000},
+    "small": {"K-FAC": 150_000, "SGD": 375_000, "Adam": 375_000},
+}
 Point = list[float]  # rate and momentum or beta_1, or lambda and its floor; batch
 
 
@@ -35,7 +39,7 @@ def measure(form: str, name: str, point: Point) -> dict[str, Any]:
     problem = make_problem(form)
     params, rng = problem.start(SEED)
     first, second, batch = point
-    updates = length(form, name, batch)
+    updates = round(IMAGES[form][name] / batch)
     error, losses = None, []
     with np.errstate(over="ignore"):
         try:
@@ -55,12 +59,6 @@ def measure(form: str, name: str, point: Point) -> dict[str, Any]:
         except KfacError as raised:
             error = str(raised)
     return {"point": point, "losses": losses, "error": error}
-
-
-def length(form: str, name: str, batch: float) -> int:
-    """As many updates as see the images of the race."""
-    tuned = TUNED[form][name]
-    return round(tuned.updates * tuned.batch / batch)
 
 
 def results(form: str) -> dict[str, Any]:
@@ -88,7 +86,7 @@ def best(points: list[dict[str, Any]]) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("form", choices=[f for f in TUNED if f != "images"])
+    parser.add_argument("form", choices=IMAGES)
     parser.add_argument("contestant", choices=MAKERS)
     parser.add_argument("--point", action="append", required=True, help="0.01,0.8,125")
     options = parser.parse_args()

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from kfac_ref.demo.problem import extra
 from kfac_ref.errors import check_count
 from kfac_ref.files import write_whole
 from kfac_ref.optimizer.training import History
@@ -50,7 +51,8 @@ def run(settings: Settings) -> list[Finish]:
     problem = make_problem(settings.form, settings.data)
     who = contestants(problem.network, settings.form)
     _announce(problem, who)
-    histories = run_contest(problem, who, seeds, _say)
+    with extra("threadpoolctl").threadpool_limits(1):  # as in the demo
+        histories = run_contest(problem, who, seeds, _say)
     finishes = [finish(histories, WINNER, name) for name in who if name != WINNER]
     for line in summarize(finishes):
         print(line)
@@ -86,6 +88,7 @@ def _announce(problem: Problem, who: dict[str, Contestant]) -> None:
     _say(problem.description)
     _say(f"net {'-'.join(map(str, sizes))}: {problem.network.size:,} parameters")
     _say(f"loss on {len(problem.watched):,} images; no less than {problem.floor:.2f}")
+    _say("one BLAS thread; the seconds are those of the steps alone")
     for name, contestant in who.items():
         _say(f"{name:<6} batches of {contestant.batch}, {contestant.words}")
 
