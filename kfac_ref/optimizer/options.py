@@ -4,6 +4,11 @@ Each option changes the stage under whose comment it stands. Letters are the pap
 What happens every T steps happens in step k if T divides k; in the first one k is
 `first_step`: 1 in the paper, 0 in the libraries. T = 0 means never. `lambda_rule` has
 its own period, counted in steps done.
+
+The paper's lambda_ = 150 is meant for its autoencoders: on a small problem it makes a
+slow SGD for hundreds of steps; start at 0.1 or below. With numbers that stay, as in
+most libraries, switch off what would move them: `KFAC(net, learning_rate=0.1,
+momentum=0.9, lambda_=0.03, lambda_rule=None, gamma_every=0)`.
 """
 
 from __future__ import annotations
