@@ -24,9 +24,9 @@ from kfac_ref.races.convolutional import (
 )
 
 RESULTS = Path(__file__).parent / "tuning" / "convolutional.json"
-SEEDS, UPDATES = [1, 2, 3], 200
+SEEDS, UPDATES = [1, 2, 3], 100
 GRIDS = {
-    "K-FAC": [0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005],  # the first: the guide's
+    "K-FAC": [0.0001, 0.0005, 0.001, 0.002, 0.003, 0.005],  # the first: the guide's
     "SGD with momentum": [0.01, 0.02, 0.05, 0.1, 0.2, 0.5],
     "Adam": [0.001, 0.002, 0.005, 0.01, 0.02, 0.05],
 }
@@ -63,9 +63,10 @@ def tune(name: str) -> dict:
 
 
 def main(names: list[str]) -> None:
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    for name in names or list(CONTESTANTS):
-        results[choose("contestant", name, CONTESTANTS)] = tune(name)
+    for name in [choose("contestant", n, CONTESTANTS) for n in names or CONTESTANTS]:
+        tuned = tune(name)
+        results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+        results[name] = tuned
         ordered = {name: results[name] for name in CONTESTANTS if name in results}
         content = {"updates": UPDATES, "seeds": SEEDS} | ordered
         RESULTS.write_text(json.dumps(content, indent=1) + "\n")

@@ -45,7 +45,7 @@ def run(settings: Settings) -> None:
             )
             print(describe(name, results[name]), flush=True)
     found = numbers(settings, problem, results)
-    print(found["summary"])
+    print(*found["summary"], sep="\n")
     content = json.dumps(found, indent=1) + "\n"
     write_whole(settings.out / f"{NAME}.json", content.encode())
     save(race_figure(results), settings.out / f"{NAME}.png")
@@ -78,36 +78,59 @@ def reached(result: Result, loss: float) -> tuple[int, float] | None:
 
 def numbers(settings: Settings, problem: Problem, results: Results) -> dict[str, Any]:
     """Everything, as JSON can hold it."""
-    best = best_baseline(results)
-    target = float(results[best].loss[-1])
-    theirs, ours = (reached(results[name], target) for name in (best, KFAC_NAME))
-    assert theirs is not None  # its own final loss
-    ratios = (
-        None if ours is None else [t / o for t, o in zip(theirs, ours, strict=True)]
-    )
     kfac = tensorflow_kfac(problem.network, RATES[KFAC_NAME])
-    fixed = {
-        "batch_size": BATCH,
-        "momentum": MOMENTUM,
-        "damping": kfac.lambda_,
-        "inverse_every": kfac.inverse_every,
-        "statistics_every": kfac.statistics_every,
-    }
+    best = best_baseline(results)
+    races = {name: against(results, name) for name in results if name != KFAC_NAME}
     return {
         "data": problem.description,
         "network": repr(problem.network),
         "parameters": problem.network.size,
         "structure": dict(zip(problem.network.names, kfac.structures, strict=True)),
-        "settings": {"seed": settings.seed, "updates": settings.updates, **fixed},
+        "settings": {
+            "seed": settings.seed,
+            "updates": settings.updates,
+            "batch_size": BATCH,
+            "momentum": MOMENTUM,
+            "damping": kfac.lambda_,
+            "inverse_every": kfac.inverse_every,
+            "statistics_every": kfac.statistics_every,
+        },
         "contestants": {
-            name: _contestant(name, result, target) for name, result in results.items()
+            name: _contestant(name, result, results[best].loss[-1])
+            for name, result in results.items()
         },
         "best_baseline": best,
-        "target_loss": _short(target),
-        "ratio_of_updates": ratios and _short(ratios[0]),
-        "ratio_of_seconds": ratios and _short(ratios[1]),
-        "summary": summarize(best, target, theirs, ours),
+        "against": races,
+        "summary": [summarize(name, race) for name, race in races.items()],
     }
+
+
+def against(results: Results, baseline: str) -> dict[str, Any]:
+    """Updates and seconds to the final training loss of a baseline: its own, K-FAC's.
+
+    A ratio is the baseline's number over K-FAC's: above 1 K-FAC is ahead. None: K-FAC
+    did not come so far.
+    """
+    target = results[baseline].loss[-1]
+    theirs, ours = (reached(results[name], target) for name in (baseline, KFAC_NAME))
+    assert theirs is not None  # its own final loss
+    found: dict[str, Any] = {"target_loss": _short(target)}
+    for i, unit in enumerate(("updates", "seconds")):
+        found[unit] = [_short(theirs[i]), ours and _short(ours[i])]
+        found[f"ratio_of_{unit}"] = ours and _short(theirs[i] / ours[i])
+    return found
+
+
+def summarize(baseline: str, race: dict[str, Any]) -> str:
+    """The result against a baseline in a sentence."""
+    goal = f"the final training loss of {baseline}, {race['target_loss']:.3g}"
+    if race["ratio_of_updates"] is None:
+        return f"K-FAC did not reach {goal}."
+    (u, v), (s, t) = race["updates"], race["seconds"]
+    return (
+        f"K-FAC reached {goal}, after {v} updates instead of {u} (ratio {u / v:.3g}) "
+        f"and {t:.2f} s instead of {s:.2f} s (ratio {s / t:.3g})."
+    )
 
 
 def _contestant(name: str, result: Result, target: float) -> dict[str, Any]:
@@ -127,23 +150,6 @@ def _contestant(name: str, result: Result, target: float) -> dict[str, Any]:
 def _short(number: float) -> float:
     """Four digits are enough; a whole number stays one."""
     return int(number) if number == int(number) else float(f"{number:.4g}")
-
-
-def summarize(
-    best: str,
-    target: float,
-    theirs: tuple[int, float],
-    ours: tuple[int, float] | None,
-) -> str:
-    """The result of the race in a sentence."""
-    goal = f"the final training loss of {best}, {target:.3g}"
-    if ours is None:
-        return f"K-FAC did not reach {goal}."
-    (u, s), (v, t) = theirs, ours
-    return (
-        f"K-FAC reached {goal}, after {v} updates instead of {u} (ratio {u / v:.3g}) "
-        f"and {t:.2f} s instead of {s:.2f} s (ratio {s / t:.3g}; below 1: slower)."
-    )
 
 
 @styled
