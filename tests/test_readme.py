@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -43,3 +44,39 @@ def test_every_name_and_every_alias_is_listed():
 def test_links_lead_somewhere():
     for link in re.findall(r"\]\(([^)#]+)\)", TEXT):
         assert (ROOT / link).exists(), link
+
+
+def record(name):
+    return json.loads((ROOT / "figures" / f"race_{name}.json").read_text())
+
+
+def test_the_figures_of_the_autoencoder_race_are_those_of_its_record():
+    words = " ".join(TEXT.split())
+    found = record("autoencoder_curves")
+    sgd, adam = found["finishes"]
+    batches = {name: c["batch"] for name, c in found["contestants"].items()}
+    images = []
+    for finish in (sgd, adam):
+        few, many = min(finish["fewer_updates"]), max(finish["fewer_updates"])
+        assert f"after {few:.0f} to {many:.0f} times fewer updates" in words
+        few, many = min(finish["fewer_seconds"]), max(finish["fewer_seconds"])
+        assert f"and {few:.1f} to {many:.1f} times fewer seconds" in words
+        larger = batches["K-FAC"] / batches[finish["baseline"]]
+        images += [ratio / larger for ratio in finish["fewer_updates"]]
+    assert f"it is {min(images):.0f} to {max(images):.0f} times fewer" in words
+    assert f"batches of {batches['K-FAC']:,}" in words
+    assert (
+        f"{found['contestants']['SGD']['updates']:,} updates with batches of" in words
+    )
+
+
+def test_the_figures_of_the_convolutional_race_are_those_of_its_record():
+    words = " ".join(TEXT.split())
+    against = record("convolutional")["against"]
+    (adam, kfac), (sgd, _) = (
+        against["Adam"]["updates"],
+        (against["SGD with momentum"]["updates"]),
+    )
+    assert (
+        f"after {kfac} updates where Adam is after {adam} and SGD after {sgd}" in words
+    )
