@@ -131,6 +131,14 @@ class Network:
 
         All are float64, or all float32; only an Embedding takes integers.
         """
+        self.check_params(params)
+        check_batch("x", x)
+        get_xp(x, *params)
+        if not self.body.takes_integers:
+            _check_floats("params and x", [*params, x])
+
+    def check_params(self, params: list[Array]) -> None:
+        """Clear errors for parameters that do not fit; all float64, or all float32."""
         if not isinstance(params, list | tuple) or len(params) != len(self.shapes):
             raise ShapeError(
                 f"params: expected a list of {len(self.shapes)} matrices, one for each "
@@ -141,15 +149,7 @@ class Network:
             with located(f"params of layer {name}"):
                 check_shape("W", W, shape)
                 check_finite("W", W)
-        check_batch("x", x)
-        get_xp(x, *params)
-        floats = [*params] if self.body.takes_integers else [*params, x]
-        found = sorted({array.dtype.name for array in floats})
-        if len(found) != 1 or found[0] not in FLOATS:
-            raise ValueRangeError(
-                "params and x: expected all float64 or all float32, found "
-                f"{' and '.join(found)}; use x.astype(params[0].dtype)"
-            )
+        _check_floats("params", params)
 
     def check_labels(self, z: Array, y: Array) -> None:
         """Clear errors for labels that do not fit the outputs z."""
@@ -189,3 +189,13 @@ class Forward:
         dz = network.distribution.gradient(self.z, y)[None] / len(self.x)
         pulled = network.pull_back(self.params, self.tape, dz)
         return loss, [D[0] for D in pulled]
+
+
+def _check_floats(what: str, arrays: list[Array]) -> None:
+    """ValueRangeError unless all are float64, or all float32."""
+    found = sorted({array.dtype.name for array in arrays})
+    if arrays and (len(found) != 1 or found[0] not in FLOATS):
+        raise ValueRangeError(
+            f"{what}: expected all float64 or all float32, found "
+            f"{' and '.join(found)}; use x.astype(params[0].dtype)"
+        )

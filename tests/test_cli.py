@@ -181,6 +181,7 @@ def test_the_version_is_that_of_the_package(monkeypatch, capsys):
     [
         ([], "required: COMMAND"),
         (["dmeo"], "invalid choice: 'dmeo'"),
+        (["demo", "--see", "3"], "unrecognized arguments: --see"),
         (["demo", "--net", "5x3"], "sizes of hidden layers such as 20-20-20"),
         (["demo", "--net", "5-0"], "found '5-0'"),
         (["demo", "--steps", "-1"], "expected a whole number >= 0, found '-1'"),

@@ -30,11 +30,11 @@ RATES = Exponential(0.2, 0.9)  # a learning rate
 GROWS = Polynomial(0.3, 0.8, 5)  # a momentum
 CLOSE = 1e-10  # relative, where both sides solve systems, each in its own way
 BASELINES = {
-    "sgd": lambda net: SGD(net, RATES, ETA, momentum=0.6),
-    "nesterov": lambda net: SGD(net, RATES, ETA, momentum=GROWS, nesterov=True),
-    "adam": lambda net: Adam(net, RATES, ETA),
-    "natural gradient": lambda net: NaturalGradient(net, RATES, ETA, lambda_=0.3),
-    "hessian-free": lambda net: HessianFree(net, 0.9, ETA, iterations=5),
+    "sgd": lambda net: SGD(net, RATES, l2=ETA, momentum=0.6),
+    "nesterov": lambda net: SGD(net, RATES, l2=ETA, momentum=GROWS, nesterov=True),
+    "adam": lambda net: Adam(net, RATES, l2=ETA),
+    "natural gradient": lambda net: NaturalGradient(net, RATES, l2=ETA, lambda_=0.3),
+    "hessian-free": lambda net: HessianFree(net, 0.9, l2=ETA, iterations=5),
 }
 
 
@@ -138,7 +138,7 @@ def test_sgd_with_momentum(nesterov, kind, xp, rng):
     net, params, batches = problem(kind, xp, rng, 5)
     mus, alphas = [0.3, 0.4, 0.5, 0.6, 0.7, 0.8], [0.2 * 0.9**k for k in range(5)]
     expected = momentum_sgd(kind, *on_host(params, batches), alphas, mus, nesterov)
-    sgd = SGD(net, RATES, ETA, GROWS, nesterov)
+    sgd = SGD(net, RATES, GROWS, nesterov, l2=ETA)
     states, traces = run(sgd, params, batches)
     for state, theta in zip(states, expected, strict=True):
         assert_exact(state.theta, theta)
@@ -146,7 +146,7 @@ def test_sgd_with_momentum(nesterov, kind, xp, rng):
     assert_exact(np.array([t.mu for t in traces]), np.array(mus[:5]))
     x, y = on_host(params, batches)[1][0]
     assert_exact(traces[0].loss, paper.objective(kind, host(params), x, y, ETA))
-    plain, _ = run(SGD(net, RATES, ETA, GROWS, not nesterov), params, batches)
+    plain, _ = run(SGD(net, RATES, GROWS, not nesterov, l2=ETA), params, batches)
     assert relative_error(plain[-1].theta, host(states[-1].theta)) > 1e-3
 
 
@@ -156,7 +156,7 @@ def test_adam(kind, xp, rng):
     Ws, on = on_host(params, batches)
     theta = paper.vector(Ws)
     m, v = 0 * theta, 0 * theta
-    states, _ = run(Adam(net, RATES, ETA, 0.8, 0.95, 1e-3), params, batches)
+    states, _ = run(Adam(net, RATES, 0.8, 0.95, 1e-3, l2=ETA), params, batches)
     for k, ((x, y), state) in enumerate(zip(on, states, strict=True), 1):
         g = paper.gradient(kind, paper.matrices_like(Ws, theta), x, y, ETA)
         m, v = 0.8 * m + 0.2 * g, 0.95 * v + 0.05 * g * g
@@ -181,7 +181,7 @@ def test_natural_gradient(matrix, kind, xp, rng):
     net, params, batches = problem(kind, xp, rng, 3)
     Ws, on = on_host(params, batches)
     theta = paper.vector(Ws)
-    natural = NaturalGradient(net, RATES, ETA, lambda_=0.3, matrix=matrix)
+    natural = NaturalGradient(net, RATES, l2=ETA, lambda_=0.3, matrix=matrix)
     states, traces = run(natural, params, batches)
     for k, ((x, y), state) in enumerate(zip(on, states, strict=True)):
         at = paper.matrices_like(Ws, theta)
@@ -236,7 +236,7 @@ def test_hessian_free(kind, xp, rng):
     net, params, batches = problem(kind, xp, rng, 8)
     Ws, on = on_host(params, batches)
     free = HessianFree(
-        net, Polynomial(0.9, 3.0, 7), ETA, lambda_=0.1, iterations=5, warm_start=0.8,
+        net, Polynomial(0.9, 3.0, 7), 0.1, l2=ETA, iterations=5, warm_start=0.8,
         tolerance=1e-14, lambda_rule=LevenbergMarquardt(decay=0.6, period=1),
     )  # fmt: skip
     theta, lam = paper.vector(Ws), 0.1

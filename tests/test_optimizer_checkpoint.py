@@ -17,12 +17,19 @@ import pytest
 from helpers import host
 from kfac_ref.backend import get_xp
 from kfac_ref.damping import tikhonov
-from kfac_ref.distributions import squared_error
-from kfac_ref.errors import BackendError, UnknownName, Unsupported
+from kfac_ref.distributions import Categorical, squared_error
+from kfac_ref.errors import (
+    BackendError,
+    KfacTypeError,
+    ShapeError,
+    UnknownName,
+    Unsupported,
+    ValueRangeError,
+)
 from kfac_ref.layers import Dense, Tanh
 from kfac_ref.levenberg_marquardt import LevenbergMarquardt
 from kfac_ref.network import Network
-from kfac_ref.optimizer import KFAC, MovingAverage
+from kfac_ref.optimizer import KFAC, SGD, MovingAverage, checkpoint
 from kfac_ref.optimizer.archive import CheckpointError, pack, unpack
 from kfac_ref.optimizer.checkpoint import KINDS, load_state, save_state
 from optimizer_cases import problem
@@ -381,11 +388,27 @@ def test_a_state_that_a_file_cannot_hold(good, rng):
     assert good.path.read_bytes() == good.content
 
 
-def test_a_generator_that_is_not_numpys(good):
-    own = SimpleNamespace(bit_generator=SimpleNamespace(state={"bit_generator": "PCG"}))
+def test_a_generator_that_is_not_numpys(good, rng, monkeypatch):
     state = KFAC(good.net).init(good.params)
-    with pytest.raises(UnknownName, match="unknown bit generator 'PCG'.*'PCG64'"):
-        save_state(good.path, KFAC(good.net), state, own)
+    with pytest.raises(ValueRangeError, match="rng: expected a numpy.random.Generator"):
+        save_state(good.path, KFAC(good.net), state, 0)
+    monkeypatch.setattr(checkpoint, "GENERATORS", ("MT19937",))
+    with pytest.raises(UnknownName, match="unknown bit generator 'PCG64'.*MT19937"):
+        save_state(good.path, KFAC(good.net), state, rng)
+    assert good.path.read_bytes() == good.content
+
+
+def test_a_state_that_is_not_the_optimizers(good, rng):
+    """Refused before it is written: afterwards the training would be lost."""
+    kfac = KFAC(good.net)
+    for wrong in (SGD(good.net, 0.1).init(good.params), good.params, None):
+        with pytest.raises(
+            KfacTypeError, match=r"expected one of KFAC, a State, found"
+        ):
+            save_state(good.path, kfac, wrong, rng)
+    other = Network([Dense(5, 2)], Categorical())
+    with pytest.raises(ShapeError, match="parameter vector"):
+        save_state(good.path, kfac, KFAC(other).init(other.init(rng)), rng)
     assert good.path.read_bytes() == good.content
 
 

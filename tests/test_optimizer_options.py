@@ -18,13 +18,28 @@ from kfac_ref.damping import (
     tikhonov,
 )
 from kfac_ref.distributions import Categorical
-from kfac_ref.errors import UnknownName, Unsupported, ValueRangeError
+from kfac_ref.errors import (
+    KfacTypeError,
+    ShapeError,
+    UnknownName,
+    Unsupported,
+    ValueRangeError,
+)
 from kfac_ref.fisher import fisher_matrix
 from kfac_ref.layers import Conv2d, Dense, Flatten, Tanh
 from kfac_ref.levenberg_marquardt import LevenbergMarquardt
 from kfac_ref.matrices import BlockDiagonal, Diagonal
 from kfac_ref.network import Network
-from kfac_ref.optimizer import KFAC, Diverged, MovingAverage
+from kfac_ref.optimizer import (
+    KFAC,
+    SGD,
+    Adam,
+    Diverged,
+    HessianFree,
+    MovingAverage,
+    NaturalGradient,
+)
+from kfac_ref.schedules import Constant
 from networks import classes, parameters
 from optimizer_cases import problem, run
 
@@ -387,8 +402,10 @@ def test_errors(xp, rng):
         ("l2", (-1e-9, math.nan), "a finite number >= 0"),
         ("weight_decay", (-0.1, math.nan), "a finite number >= 0"),
         ("learning_rate", (-0.1, math.inf), "None or a finite number >= 0"),
-        ("momentum", (-0.1, math.nan), "None or a finite number >= 0"),
-        ("norm_constraint", (-0.1, math.nan), "None or a finite number >= 0"),
+        ("momentum", (-0.1, 1.0, math.nan), r"None or a number in \[0, 1\)"),
+        ("norm_constraint", (0.0, math.nan), "None or a finite number > 0"),
+        ("gamma_factor", (0.0, 1.0, -3.0), r"a number in \(0, 1\)"),
+        ("first_step", (-5, 1.5, True), "a whole number >= 0"),
         ("tau_1", (0.0, 1.1, math.nan), r"a share in \(0, 1\]"),
         ("position_share", (0.0, 1.1, math.nan), r"a share in \(0, 1\]"),
         ("tau_2", (0.0, 1.1, math.nan), r"a share in \(0, 1\]"),
@@ -401,6 +418,51 @@ def test_numbers_that_are_no_options(option, values, expected, xp, rng):
             ValueRangeError, match=f"{option}: expected {expected}, fou"
         ):
             KFAC(net, **{option: value})
+
+
+@pytest.mark.parametrize("option", ["lambda_", "tau_1", "learning_rate", "momentum"])
+def test_options_that_are_no_numbers(option, xp, rng):
+    net, *_ = problem("softmax", xp, rng, 1)
+    with pytest.raises(KfacTypeError, match=f"KFAC {option}: expected a number, .*'x'"):
+        KFAC(net, **{option: "x"})
+    with pytest.raises(KfacTypeError, match="expected a number, found True"):
+        KFAC(net, **{option: True})
+    if option in ("learning_rate", "momentum"):  # a schedule is for the baselines
+        with pytest.raises(ValueRangeError, match=f"{option}: expected None or a"):
+            KFAC(net, **{option: Constant(0.1)})
+
+
+def test_numpys_numbers_leave_float32_as_it_is(xp, rng):
+    net, params, batches = problem("softmax", xp, rng, 1)
+    params = [W.astype(np.float32) for W in params]
+    x, y = batches[0]
+    x = x.astype(np.float32)
+    rate, mu = np.float64(0.1), np.float64(0.5)
+    for optimizer in (
+        KFAC(net, learning_rate=rate, momentum=mu, weight_decay=rate, lambda_=rate),
+        KFAC(net, inverse_every=np.int64(2)),
+        SGD(net, rate, momentum=mu, l2=rate),
+        Adam(net, rate, beta_1=mu),
+        NaturalGradient(net, rate, lambda_=rate),
+        HessianFree(net, rate, lambda_=rate, iterations=3),
+    ):
+        state = optimizer.init(params)
+        for _ in range(2):
+            state, _ = optimizer.step(state, x, y, rng)
+        assert state.theta.dtype == np.float32
+
+
+@pytest.mark.parametrize("make", [KFAC, NaturalGradient, HessianFree])
+def test_a_start_that_does_not_fit_the_network(make, xp, rng):
+    net, params, _ = problem("softmax", xp, rng, 1)
+    optimizer = make(net)
+    with pytest.raises(ShapeError, match="params of layer 0: Dense"):
+        optimizer.init([W.T for W in params])
+    with pytest.raises(ShapeError, match="expected a list of"):
+        optimizer.init(net.flatten(params))
+    mixed = [params[0].astype(np.float32), *params[1:]]
+    with pytest.raises(ValueRangeError, match="params: expected all float64 or all"):
+        optimizer.init(mixed)
 
 
 NAMES = ["clip", "matrix", "momentum_of", "structure", "estimate"]

@@ -119,7 +119,9 @@ def test_the_finish_by_hand():
     np.testing.assert_allclose(found.seconds[0], [0.6, 1.2], rtol=1e-12)
     np.testing.assert_allclose(found.fewer_seconds, [0.5, 0.0], rtol=1e-12)
     (line,) = summarize([found])
-    assert "A was where B ended (loss 5.00, 5.00) after 1.5, 0.0 times fewer" in line
+    assert (
+        "A was where B ended (loss 5.00, 5.00) after 1.5, (never) times fewer" in line
+    )
 
 
 def test_the_json_keeps_few_points_and_the_last():

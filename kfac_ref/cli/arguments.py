@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from kfac_ref.backend import BACKENDS
 
 
 class Parser(argparse.ArgumentParser):
-    """A wrong option is answered in one line."""
+    """A wrong option is answered in one line, and none may be abbreviated."""
+
+    def __init__(self, **options: Any):
+        super().__init__(**{"allow_abbrev": False} | options)
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")

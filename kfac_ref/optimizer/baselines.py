@@ -11,13 +11,14 @@ Hessian-free optimization stand in files of their own.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from kfac_ref.backend import Array, get_xp
 from kfac_ref.network import Forward, Network
+from kfac_ref.optimizer.arguments import make_float, starting_point
 from kfac_ref.optimizer.stages import (
     check_finite_stage,
     forward_stage,
@@ -46,10 +47,12 @@ class Baseline:
 
     network: Network
     learning_rate: Number
-    l2: float = 0.0
+    l2: float = field(default=0.0, kw_only=True)
 
     def __post_init__(self) -> None:
         name = type(self).__name__
+        make_float(self, "learning_rate", none=True)
+        make_float(self, "l2")
         if not callable(self.learning_rate):
             found = self.learning_rate
             require(0 < found < math.inf, f"{name} learning_rate", "> 0", found)
@@ -103,12 +106,13 @@ class SGD(Baseline):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        make_float(self, "momentum", none=True)
         if not callable(self.momentum):
             mu = self.momentum
             require(0 <= mu < 1, "SGD momentum", "a number in [0, 1)", mu)
 
     def init(self, params: list[Array]) -> SGDState:
-        theta = self.network.flatten(params)
+        theta = starting_point(self.network, params)
         return SGDState(theta, get_xp(theta).zeros_like(theta))
 
     def step(
@@ -148,13 +152,14 @@ class Adam(Baseline):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        make_float(self, "beta_1", "beta_2", "epsilon")
         for name in ("beta_1", "beta_2"):
             beta = getattr(self, name)
             require(0 <= beta < 1, f"Adam {name}", "a number in [0, 1)", beta)
         require(0 < self.epsilon < math.inf, "Adam epsilon", "> 0", self.epsilon)
 
     def init(self, params: list[Array]) -> AdamState:
-        theta = self.network.flatten(params)
+        theta = starting_point(self.network, params)
         zero = get_xp(theta).zeros_like(theta)
         return AdamState(theta, zero, zero)
 

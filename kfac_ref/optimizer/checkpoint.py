@@ -21,7 +21,13 @@ from typing import Any
 import numpy as np
 
 from kfac_ref.backend import Array, asarray, get_xp, to_numpy
-from kfac_ref.errors import BackendError, Unsupported, choose
+from kfac_ref.errors import (
+    BackendError,
+    KfacTypeError,
+    Unsupported,
+    check_generator,
+    choose,
+)
 from kfac_ref.files import write_whole
 from kfac_ref.matrices import (
     BlockDiagonal,
@@ -65,6 +71,13 @@ RECORDS: tuple[Any, ...] = (
 ATTRIBUTES = MATRICES | {
     record: tuple(field.name for field in fields(record)) for record in RECORDS
 }
+STATES: dict[str, Any] = {
+    "KFAC": State,
+    "SGD": SGDState,
+    "Adam": AdamState,
+    "NaturalGradient": NaturalGradientState,
+    "HessianFree": HessianFreeState,
+}
 KINDS = {kind.__name__: kind for kind in ATTRIBUTES}
 
 
@@ -73,9 +86,12 @@ def save_state(
 ) -> Path:
     """Write the state and the generator; a file that was there stays until then.
 
-    Raises Unsupported for a state that holds what is not in KINDS, UnknownName for a
-    bit generator that is not NumPy's, OSError.
+    Raises KfacTypeError and ShapeError for a state that is not one of this optimizer,
+    Unsupported for one that holds what is not in KINDS, UnknownName for a bit generator
+    that is not NumPy's, OSError.
     """
+    _check_state(optimizer, state)
+    check_generator(rng)
     arrays: list[Array] = []
     bits = rng.bit_generator.state
     choose("bit generator", bits["bit_generator"], GENERATORS)
@@ -88,6 +104,17 @@ def save_state(
         "state": _encode(state, arrays),
     }
     return write_whole(path, pack(header, [to_numpy(array) for array in arrays]))
+
+
+def _check_state(optimizer: Any, state: Any) -> None:
+    """A state that `load_state` will take."""
+    kind = STATES.get(type(optimizer).__name__, State)
+    if not isinstance(state, kind):
+        raise KfacTypeError(
+            f"state: expected one of {type(optimizer).__name__}, a {kind.__name__}, "
+            f"found a {type(state).__name__}; of a run it is run.state"
+        )
+    optimizer.params(state)  # do the sizes fit?
 
 
 def load_state(

@@ -19,6 +19,7 @@ from scipy.sparse.linalg import LinearOperator, cg
 from kfac_ref.backend import Array, asarray, get_xp, to_numpy
 from kfac_ref.errors import choose
 from kfac_ref.levenberg_marquardt import LevenbergMarquardt
+from kfac_ref.optimizer.arguments import make_float, starting_point
 from kfac_ref.optimizer.baselines import Baseline, Number, Step, at
 from kfac_ref.optimizer.stages import (
     check_finite_stage,
@@ -73,6 +74,7 @@ class HessianFree(Baseline):
     def __post_init__(self) -> None:
         super().__post_init__()
         choose("matrix", self.matrix, MATRICES)
+        make_float(self, "lambda_", "tolerance", "warm_start")
         for name, fits, expected in (
             ("lambda_", 0 <= self.lambda_ < math.inf, ">= 0"),
             ("iterations", self.iterations >= 1, ">= 1"),
@@ -82,7 +84,7 @@ class HessianFree(Baseline):
             require(fits, f"HessianFree {name}", expected, getattr(self, name))
 
     def init(self, params: list[Array]) -> HessianFreeState:
-        theta = self.network.flatten(params)
+        theta = starting_point(self.network, params)
         return HessianFreeState(theta, get_xp(theta).zeros_like(theta), self.lambda_)
 
     def step(

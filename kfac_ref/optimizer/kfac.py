@@ -17,6 +17,7 @@ from kfac_ref.backend import Array, get_xp
 from kfac_ref.levenberg_marquardt import gamma_candidates
 from kfac_ref.matrices import SymmetricMatrix
 from kfac_ref.network import Forward
+from kfac_ref.optimizer.arguments import starting_point
 from kfac_ref.optimizer.averages import MovingAverage
 from kfac_ref.optimizer.options import Options
 from kfac_ref.optimizer.stages import (
@@ -45,7 +46,7 @@ class KFAC(Options):
 
     def init(self, params: list[Array]) -> State:
         """The state before the first step."""
-        theta = self.network.flatten(params)
+        theta = starting_point(self.network, params)
         zero, gamma = get_xp(theta).zeros_like(theta), self.gamma_of(self.lambda_)
         return State(theta, zero, self.average, self.iterates, self.lambda_, gamma)
 

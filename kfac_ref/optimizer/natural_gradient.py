@@ -11,6 +11,7 @@ from kfac_ref.backend import Array
 from kfac_ref.errors import Unsupported, choose
 from kfac_ref.fisher import empirical_fisher_matrix, fisher_matrix, ggn_matrix
 from kfac_ref.matrices import Dense
+from kfac_ref.optimizer.arguments import make_float, starting_point
 from kfac_ref.optimizer.baselines import Baseline, Number, Step, at
 from kfac_ref.optimizer.stages import check_finite_stage
 from kfac_ref.products import MATRICES
@@ -42,6 +43,7 @@ class NaturalGradient(Baseline):
     def __post_init__(self) -> None:
         super().__post_init__()
         choose("matrix", self.matrix, MATRICES)
+        make_float(self, "lambda_")
         fits = 0 <= self.lambda_ < math.inf
         require(fits, "NaturalGradient lambda_", ">= 0", self.lambda_)
         P = self.network.size
@@ -54,7 +56,7 @@ class NaturalGradient(Baseline):
             )
 
     def init(self, params: list[Array]) -> NaturalGradientState:
-        return NaturalGradientState(self.network.flatten(params))
+        return NaturalGradientState(starting_point(self.network, params))
 
     def step(
         self, state: NaturalGradientState, x: Array, y: Array, rng: np.random.Generator

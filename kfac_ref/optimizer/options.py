@@ -23,6 +23,7 @@ from kfac_ref.errors import Unsupported, ValueRangeError, choose
 from kfac_ref.levenberg_marquardt import OMEGA_2, LevenbergMarquardt
 from kfac_ref.matrices import SymmetricMatrix
 from kfac_ref.network import Network
+from kfac_ref.optimizer.arguments import make_float, make_whole
 from kfac_ref.optimizer.averages import MovingAverage
 from kfac_ref.optimizer.stages import CLIPS
 from kfac_ref.optimizer.statistics import Estimates, Structures, choices
@@ -30,6 +31,11 @@ from kfac_ref.products import MATRICES
 from kfac_ref.schedules import require
 
 MOMENTA = ("update", "gradient")
+PERIODS = (
+    "statistics_every", "inverse_every", "inverse_early", "gamma_every", "first_step",
+)  # fmt: skip
+SIZES = ("lambda_", "l2", "weight_decay")
+SHARES = ("tau_1", "tau_2", "position_share")
 
 
 @dataclass(frozen=True)
@@ -78,18 +84,30 @@ class Options:
         choose("clip", self.clip, CLIPS)
         choose("matrix", self.matrix, (*MATRICES, "approximation"))
         self._check_statistics()
-        for name, value in vars(self).items():
-            if name.endswith("_every") or name == "inverse_early":
-                whole = isinstance(value, int) and value >= 0
-                require(whole, name, "a whole number >= 0", value)
-            if name in ("lambda_", "l2", "weight_decay"):
-                require(0 <= value < math.inf, name, "a finite number >= 0", value)
-            if name in ("learning_rate", "momentum", "norm_constraint"):
-                fits = value is None or 0 <= value < math.inf
-                require(fits, name, "None or a finite number >= 0", value)
-            if name in ("tau_1", "tau_2", "position_share"):
-                require(0 < value <= 1, name, "a share in (0, 1]", value)
+        make_whole(self, *PERIODS)
+        make_float(self, *SIZES, *SHARES, "gamma_factor")
+        make_float(self, "learning_rate", "momentum", "norm_constraint", none=True)
+        for name in SIZES:
+            value = getattr(self, name)
+            require(0 <= value < math.inf, name, "a finite number >= 0", value)
+        for name in SHARES:
+            value = getattr(self, name)
+            require(0 < value <= 1, name, "a share in (0, 1]", value)
+        factor = self.gamma_factor
+        require(0 < factor < 1, "gamma_factor", "a number in (0, 1)", factor)
+        self._check_fixed()
         self._check_together()
+
+    def _check_fixed(self) -> None:
+        """Numbers that may be None; a schedule is for the baselines."""
+        for name, fits, expected in (
+            ("learning_rate", lambda n: 0 <= n < math.inf, "a finite number >= 0"),
+            ("momentum", lambda n: 0 <= n < 1, "a number in [0, 1)"),
+            ("norm_constraint", lambda n: 0 < n < math.inf, "a finite number > 0"),
+        ):
+            value = getattr(self, name)
+            known = value is None or (not callable(value) and fits(value))
+            require(known, name, f"None or {expected}", value)
 
     def _check_together(self) -> None:
         """Options that need or exclude one another."""

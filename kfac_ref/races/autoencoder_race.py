@@ -72,15 +72,16 @@ def summarize(finishes: list[Finish]) -> list[str]:
     """One line for each baseline, with the ratios of every seed."""
     return [
         f"{found.winner} was where {found.baseline} ended (loss "
-        f"{_each(found.targets, '.2f')}) after {_each(found.fewer_updates)} times fewer"
-        f" updates and {_each(found.fewer_seconds)} times fewer seconds"
+        f"{', '.join(f'{target:.2f}' for target in found.targets)}) after "
+        f"{_each(found.fewer_updates)} times fewer updates and "
+        f"{_each(found.fewer_seconds)} times fewer seconds"
         for found in finishes
     ]
 
 
-def _each(numbers: list[float], form: str = ".1f") -> str:
-    """A number for each seed; 0 says that it never came there."""
-    return ", ".join(format(number, form) for number in numbers)
+def _each(ratios: list[float]) -> str:
+    """A ratio for each seed, or that it never came there."""
+    return ", ".join(f"{ratio:.1f}" if ratio else "(never)" for ratio in ratios)
 
 
 def _announce(problem: Problem, who: dict[str, Contestant]) -> None:
