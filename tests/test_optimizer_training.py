@@ -17,7 +17,7 @@ from matplotlib.colors import to_hex
 from helpers import assert_exact, host
 from kfac_ref.backend import get_xp
 from kfac_ref.datasets import ExtraMissing
-from kfac_ref.errors import ShapeError, ValueRangeError
+from kfac_ref.errors import KfacTypeError, ShapeError, ValueRangeError
 from kfac_ref.levenberg_marquardt import LevenbergMarquardt
 from kfac_ref.optimizer import (
     KFAC,
@@ -281,19 +281,31 @@ def test_a_real_divergence(xp, rng):
     [
         (dict(), "length of the training: expected either updates or epochs, >= 1"),
         (dict(updates=3, epochs=1), "found {'updates': 3, 'epochs': 1}"),
-        (dict(epochs=0), "length of the training"),
+        (dict(epochs=0), "epochs: expected a whole number >= 1, found 0"),
+        (dict(updates=1.5), "updates: expected a whole number >= 1, found 1.5"),
         (dict(updates=1, batch_size=14), "batch_size of update 1: expected from 1 to "
          "13, the number of examples, found 14"),
         (dict(updates=1, batch_size=0), "batch_size of update 1: .* found 0"),
         (dict(updates=9, batch_size=Exponential(4, 2)), "size of update 3: .* 16"),
         (dict(updates=9, batch_size=lambda k: math.nan), "size of update 1: .* nan"),
-        (dict(updates=1, evaluate_every=0), "evaluate_every: expected >= 1, found 0"),
+        (dict(updates=1, evaluate_every=0), "evaluate_every: expected a whole number"),
     ],
 )  # fmt: skip
 def test_wrong_arguments(options, message, numbered, rng):
     given = {"batch_size": 4, **options}
     with pytest.raises(ValueRangeError, match=message):
         train(Watcher(), [0], numbered, rng=rng, **given)
+
+
+def test_arguments_of_a_wrong_kind(numbered, rng):
+    with pytest.raises(
+        KfacTypeError, match=r"data: expected a pair \(x, y\), .*ndarray"
+    ):
+        train(Watcher(), [0], numbered[0], 4, rng, updates=1)
+    with pytest.raises(KfacTypeError, match="batch_size: expected a number or a .*'4'"):
+        train(Watcher(), [0], numbered, "4", rng, updates=1)
+    with pytest.raises(ValueRangeError, match="rng: expected a numpy.random.Generator"):
+        train(Watcher(), [0], numbered, 4, 0, updates=1)
 
 
 def test_labels_that_do_not_fit(numbered, rng):

@@ -23,12 +23,13 @@ import numpy as np
 
 from kfac_ref.backend import Array, asarray
 from kfac_ref.datasets import ExtraMissing
-from kfac_ref.errors import ShapeError
+from kfac_ref.errors import KfacTypeError, ShapeError, check_count, check_generator
 from kfac_ref.network import Network
 from kfac_ref.optimizer.baselines import Number, at
 from kfac_ref.optimizer.stages import Diverged
 from kfac_ref.schedules import Bounded, Exponential, Schedule, require
 
+NUMBERS = (int, float, np.integer, np.floating)
 Data = tuple[Array, Any]  # x, y; y is a list of labels where there are several losses
 
 
@@ -108,11 +109,12 @@ def train(
     bar where somebody looks at a terminal. Raises ValueRangeError, ShapeError,
     TrainingDiverged, ExtraMissing (a terminal, but no tqdm), and the errors of a step.
     """
-    x, y = data
+    x, y = _pair(data)
     N = _examples(x, y)
+    check_generator(rng)
     _check_length(updates, epochs)
-    require(evaluate_every >= 1, "evaluate_every", ">= 1", evaluate_every)
-    state = optimizer.init(start) if isinstance(start, list) else start
+    check_count("evaluate_every", evaluate_every)
+    state = optimizer.init([*start]) if isinstance(start, list | tuple) else start
     stream = islice(_batches(N, batch_size, rng, state.step, epochs), updates)
     if progress and sys.stderr.isatty():
         stream = _bar(stream, updates)
@@ -147,6 +149,10 @@ def _batches(
 
 
 def _size(size: Number, step: int, N: int) -> int:
+    if not callable(size) and not isinstance(size, NUMBERS):
+        raise KfacTypeError(
+            f"batch_size: expected a number or a schedule, found {size!r}"
+        )
     value = at(size, step)
     m = round(value) if math.isfinite(value) else 0
     expected = f"from 1 to {N}, the number of examples"
@@ -160,6 +166,15 @@ def _select(x: Array, y: Any, chosen: np.ndarray) -> tuple[Array, Any]:
     return x[there], [part[there] for part in y] if several else y[there]
 
 
+def _pair(data: Data) -> Data:
+    if not isinstance(data, tuple | list) or len(data) != 2:
+        raise KfacTypeError(
+            "data: expected a pair (x, y), y a list of labels where there are several "
+            f"losses; found {type(data).__name__}"
+        )
+    return data[0], data[1]
+
+
 def _examples(x: Array, y: Any) -> int:
     """N, which x and all labels must have in common."""
     for part in y if isinstance(y, list | tuple) else [y]:
@@ -171,10 +186,12 @@ def _examples(x: Array, y: Any) -> int:
 
 
 def _check_length(updates: int | None, epochs: int | None) -> None:
-    given = [number for number in (updates, epochs) if number is not None]
-    fits = len(given) == 1 and given[0] >= 1
     found = {"updates": updates, "epochs": epochs}
+    given = {name: number for name, number in found.items() if number is not None}
+    fits = len(given) == 1
     require(fits, "length of the training", "either updates or epochs, >= 1", found)
+    for name, number in given.items():
+        check_count(name, number)
 
 
 def _evaluate(optimizer: Optimizer, state: Any, evaluation: Any) -> float:
