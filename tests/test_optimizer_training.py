@@ -298,9 +298,7 @@ def test_wrong_arguments(options, message, numbered, rng):
 
 
 def test_arguments_of_a_wrong_kind(numbered, rng):
-    with pytest.raises(
-        KfacTypeError, match=r"data: expected a pair \(x, y\), .*ndarray"
-    ):
+    with pytest.raises(KfacTypeError, match=r"data: expected a pair \(x, y\)"):
         train(Watcher(), [0], numbered[0], 4, rng, updates=1)
     with pytest.raises(KfacTypeError, match="batch_size: expected a number or a .*'4'"):
         train(Watcher(), [0], numbered, "4", rng, updates=1)
