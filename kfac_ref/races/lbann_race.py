@@ -28,9 +28,18 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "kfac": KfacSettings(damping_act=(0.01,), damping_err=(1.0,)),
     },
 }
-TUNED: dict[str, dict[str, dict[str, Any]]] = {
-    "mlp": {"Adam": {"learning_rate": 1e-2}, "K-FAC": PUBLISHED["K-FAC"]},
-    "cnn": {"Adam": {"learning_rate": 1e-2}, "K-FAC": PUBLISHED["K-FAC"]},
+TUNED: dict[str, dict[str, Any]] = {  # for the mlp; the cnn runs at them, too
+    "Adam": {"learning_rate": 1e-3},
+    "K-FAC": {
+        "optimizer": "momentum",
+        "learning_rate": 0.03,
+        "kfac": KfacSettings(
+            damping_act=(0.03,),
+            damping_err=(1.0, 0.01),
+            damping_warmup_steps=200,
+            kronecker_decay=0.9,
+        ),
+    },
 }
 PAIRS = {  # of ratios: Adam, K-FAC
     "both as published": ("Adam, as published", "K-FAC, as published"),
@@ -43,7 +52,7 @@ Record = dict[str, Any]
 def contestants(base: Settings) -> dict[str, Settings]:
     """Name and settings of each; of `base` what they have in common."""
     found = {}
-    for which, of in (("as published", PUBLISHED), ("tuned", TUNED[base.model])):
+    for which, of in (("as published", PUBLISHED), ("tuned", TUNED)):
         for name, own in of.items():
             found[f"{name}, {which}"] = replace(base, **own)
     return found
@@ -168,7 +177,7 @@ def race_figure(record: Record) -> Any:
         np.mean(record["ratios"][pair]) for pair in ("both as published", "both tuned")
     ]
     left.set_title(
-        f"K-FAC's objective is {both[0]:.3g} times lower as published, "
+        f"K-FAC's objective is\n{both[0]:.3g} times lower as published, "
         f"{both[1]:.3g} times tuned"
     )
     right.set_title(f"an epoch of K-FAC takes {record['slowdown']:.1f} times as long")
