@@ -52,5 +52,10 @@ fi
 
 echo "kfac_ref: installing the packages of requirements/lock.txt into $venv"
 export PIP_DISABLE_PIP_VERSION_CHECK=1
-"$venv/bin/python" -m pip install --quiet --require-hashes -r requirements/lock.txt
-"$venv/bin/python" -m pip install --quiet --no-deps --no-build-isolation --editable .
+# The lock is complete, so nothing is left to resolve: without --no-deps pip would ask
+# the registry what else there is, and what is new there tomorrow would break today's lock.
+pip() { "$venv/bin/python" -m pip "$@"; }
+pip install --quiet --no-deps --require-hashes -r requirements/lock.txt
+pip install --quiet --no-deps --no-build-isolation --editable .
+pip check >/dev/null || fail "the packages in $venv do not fit together:" "$(pip check)" \
+    "run 'make clean', then try again"
