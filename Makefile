@@ -4,15 +4,19 @@ VENV  := .venv
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
 UV    := build/uv
+LOWEST := build/lowest
+COMPILE := $(UV)/bin/uv pip compile pyproject.toml --quiet --universal \
+    --python-version 3.11 --fork-strategy fewest --no-config \
+    --custom-compile-command "make lock"
 
 # One BLAS thread in each of the parallel test processes: they would wait for each other.
 ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 VECLIB_MAXIMUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench figures tutorials lint lock clean force
+.PHONY: help demo test test-lowest bench figures tutorials lint lock clean force
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z ]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo 'ARGS="..."      is passed on, for example: make demo ARGS="--steps 3"'
 	@echo 'PYTHON=python3  chooses the interpreter that .venv is made with'
@@ -34,13 +38,19 @@ lint: $(STAMP) ## check the formatting, the style and the types
 	$(BIN)/ruff check
 	$(BIN)/mypy
 
-lock: $(STAMP) ## choose new versions for requirements/lock.txt
-	$(BIN)/python -m venv $(UV)
+test-lowest: ## run the tests with the oldest packages that pyproject.toml allows
+	test -x $(LOWEST)/bin/python || python3.11 -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --no-deps -r requirements/lowest.txt
+	$(LOWEST)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	$(ONE_THREAD) $(LOWEST)/bin/python -m pytest -n auto -W ignore::DeprecationWarning $(ARGS)
+
+lock: ## requirements/ anew from pyproject.toml; ARGS=--upgrade: with new versions
+	$(or $(PYTHON),python3) -m venv $(UV)
 	$(UV)/bin/python -m pip install --quiet uv
-	$(UV)/bin/uv pip compile pyproject.toml --quiet --upgrade --universal \
-	    --python-version 3.11 --fork-strategy fewest --generate-hashes --no-config \
-	    --extra demo --extra test --extra tutorials \
-	    --custom-compile-command "make lock" --output-file requirements/lock.txt
+	$(COMPILE) --extra demo --extra tutorials --group dev \
+	    --generate-hashes $(ARGS) --output-file requirements/lock.txt
+	$(COMPILE) --extra demo --extra tutorials --group build --group test \
+	    --no-annotate --resolution lowest-direct --output-file requirements/lowest.txt
 
 clean: ## remove .venv and whatever else these targets leave behind
 	rm -rf $(VENV) build dist .coverage .coverage.* .hypothesis

@@ -18,8 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from kfac_ref.demo.problem import extra
-from kfac_ref.errors import KfacError
+from kfac_ref.errors import KfacError, optional
 from kfac_ref.files import write_whole
 from kfac_ref.optimizer import train
 from kfac_ref.races.autoencoder import make_problem
@@ -100,5 +99,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with extra("threadpoolctl").threadpool_limits(1):
+    with optional("threadpoolctl", "timing with one thread").threadpool_limits(1):
         main()

@@ -13,8 +13,7 @@ import math
 import sys
 from pathlib import Path
 
-from kfac_ref.demo.problem import extra
-from kfac_ref.errors import choose
+from kfac_ref.errors import choose, optional
 from kfac_ref.races.convolutional import (
     CONTESTANTS,
     DIVERGED,
@@ -73,5 +72,5 @@ def main(names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    with extra("threadpoolctl").threadpool_limits(1):
+    with optional("threadpoolctl", "timing with one thread").threadpool_limits(1):
         main(sys.argv[1:])

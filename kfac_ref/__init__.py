@@ -18,6 +18,8 @@ from kfac_ref.pairs import Pairs, given_pairs, propagate
 from kfac_ref.products import CurvatureProduct
 from kfac_ref.structures import curvature
 
+__version__ = "0.2.0"
+
 __all__ = [
     "CurvatureProduct",
     "HessianProduct",

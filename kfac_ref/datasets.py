@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from kfac_ref.backend import Array, asarray
-from kfac_ref.errors import KfacError, ShapeError, check_shape, choose
+from kfac_ref.errors import KfacError, ShapeError, check_shape, choose, optional
 
 LARGEST = 2**28  # bytes: no file may claim to hold more (MNIST holds 2**25.5)
 SPLITS = {"train": "train", "test": "t10k"}  # our names, and those of the files
@@ -35,22 +35,12 @@ class DatasetMissing(KfacError, FileNotFoundError):
     """Files that are not there; the message says which names were looked for."""
 
 
-class ExtraMissing(KfacError, ImportError):
-    """A package that is not installed; the message names the extra that brings it."""
-
-
 def digits(dtype: Any = np.float64) -> tuple[Array, Array]:
     """The UCI test digits: x (1797, 64), images of 8 x 8 row by row; y (1797,).
 
     Raises ExtraMissing without scikit-learn.
     """
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise ExtraMissing(
-            f"the digits come with scikit-learn, which cannot be imported ({error}); "
-            "install it: pip install 'kfac_ref[demo]'"
-        ) from error
+    load_digits = optional("sklearn.datasets", "the digits").load_digits
     pixels, labels = load_digits(return_X_y=True)
     return asarray(_scaled(pixels, 16, dtype)), asarray(labels.astype(np.int64))
 

@@ -7,6 +7,7 @@ that fits, so `except ValueError` works as usual.
 from __future__ import annotations
 
 import difflib
+import importlib
 import operator
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -45,6 +46,10 @@ class BackendError(KfacError, TypeError):
 
 class Unsupported(KfacError, TypeError):
     """Mathematics forbids what was asked; the message says why."""
+
+
+class ExtraMissing(KfacError, ImportError):
+    """A package that the core does without is not installed; how to install it."""
 
 
 class NotPositiveDefinite(KfacError, ArithmeticError):
@@ -138,6 +143,24 @@ def located(where: str) -> Iterator[None]:
         yield
     except (ShapeError, ValueRangeError, BackendError) as error:
         raise type(error)(f"{where}: {error}") from None
+
+
+INSTALLED_AS = {"sklearn": "scikit-learn"}  # where package and module differ in name
+
+
+def optional(module: str, purpose: str, otherwise: str = "") -> Any:
+    """A module that the core does without; ExtraMissing says how to get it.
+
+    `purpose` begins the sentence ("the digits"), `otherwise` ends it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        package = INSTALLED_AS.get(name := module.split(".")[0], name)
+        raise ExtraMissing(
+            f"{purpose}: {package} is needed, and cannot be imported ({error}); "
+            f"install it: pip install {package}{otherwise}"
+        ) from error
 
 
 def not_written(instance: Any, method: str) -> NotImplementedError:

@@ -6,13 +6,12 @@ derivatives of the network enter. It serves comparison only, on the CPU.
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import numpy as np
 
 from kfac_ref.backend import Array, get_xp, linear_operator
-from kfac_ref.errors import BackendError, ShapeError
+from kfac_ref.errors import BackendError, ShapeError, optional
 from kfac_ref.matrices import Dense
 from kfac_ref.network import Network
 from kfac_ref.products import check_block
@@ -54,7 +53,8 @@ class HessianProduct:
             return network.distribution.loss(z, y).mean()
 
         theta = network.flatten(params) if block is None else params[block].ravel()
-        self._hvp = _autograd().make_hvp(loss)(theta)[0]
+        autograd = optional("autograd.differential_operators", "the Hessian")
+        self._hvp = autograd.make_hvp(loss)(theta)[0]
 
     def product(self, v: Array) -> Array:
         """H v, for v (P,) or (P, m)."""
@@ -83,12 +83,3 @@ def hessian_matrix(
     H = product.product(np.eye(product.size, dtype=product.dtype))
     name = "Hessian" + ("" if block is None else f" of {network.names[block]}")
     return Dense((H + H.T) / 2.0, name)  # symmetric but for rounding
-
-
-def _autograd() -> Any:
-    try:
-        return importlib.import_module("autograd.differential_operators")
-    except ImportError as error:
-        raise ImportError(
-            "the Hessian needs autograd: pip install autograd, or 'kfac_ref[tutorials]'"
-        ) from error

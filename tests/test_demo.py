@@ -13,7 +13,7 @@ import networks
 import specification
 from helpers import assert_exact, host, relative_error
 from kfac_ref.comparison.table import Comparison, Row
-from kfac_ref.datasets import DatasetError, DatasetMissing, ExtraMissing
+from kfac_ref.datasets import DatasetError, DatasetMissing
 from kfac_ref.demo import measuring
 from kfac_ref.demo.problem import (
     LARGEST,
@@ -26,7 +26,7 @@ from kfac_ref.demo.problem import (
 )
 from kfac_ref.demo.reporting import summarize, summarize_sampling
 from kfac_ref.demo.training import Training, kfac_step, train
-from kfac_ref.errors import NotPositiveDefinite, ShapeError
+from kfac_ref.errors import ExtraMissing, NotPositiveDefinite, ShapeError
 from kfac_ref.pairs import propagate
 
 LAMBDA = 0.07
@@ -112,9 +112,9 @@ def test_nets_that_are_too_large_are_refused_with_the_number():
     check_size([64, 80, 9])
 
 
-def test_without_tqdm_the_error_names_the_extra(monkeypatch):
+def test_without_tqdm_the_error_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "tqdm", None)
-    with pytest.raises(ExtraMissing, match=r"needs tqdm.*kfac_ref\[demo\]"):
+    with pytest.raises(ExtraMissing, match=r"tqdm is needed.*pip install tqdm$"):
         progress([], "nothing")
 
 

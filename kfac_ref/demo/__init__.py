@@ -11,9 +11,10 @@ from __future__ import annotations
 from time import perf_counter
 
 from kfac_ref.demo.measuring import measure
-from kfac_ref.demo.problem import Settings, extra, make_problem
+from kfac_ref.demo.problem import Settings, make_problem
 from kfac_ref.demo.reporting import announce, report
 from kfac_ref.demo.training import train
+from kfac_ref.errors import optional
 
 __all__ = ["Settings", "run"]
 
@@ -23,7 +24,7 @@ def run(settings: Settings) -> None:
     start = perf_counter()
     settings.out.mkdir(parents=True, exist_ok=True)  # fail early if that cannot be
     # NumPy's and SciPy's BLAS have threads of their own, which get in each other's way
-    with extra("threadpoolctl").threadpool_limits(1):
+    with optional("threadpoolctl", "timing with one thread").threadpool_limits(1):
         problem = make_problem(settings)
         announce(problem)
         training = train(problem)

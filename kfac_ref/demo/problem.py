@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from kfac_ref.backend import Array
-from kfac_ref.datasets import ExtraMissing, digits, mnist, shrink
+from kfac_ref.datasets import digits, mnist, shrink
 from kfac_ref.distributions import Categorical
-from kfac_ref.errors import KfacError, located
+from kfac_ref.errors import KfacError, located, optional
 from kfac_ref.layers import Dense, Layer, Tanh
 from kfac_ref.network import Network
 
@@ -100,16 +99,5 @@ def _load(data: str) -> tuple[Array, Array, str]:
 
 def progress(items: Iterable, task: str, total: int | None = None) -> Any:
     """`items`, with a progress bar where somebody looks at a terminal."""
-    tqdm = extra("tqdm").tqdm
+    tqdm = optional("tqdm", "progress bars").tqdm
     return tqdm(items, desc=f"{task:<10}", total=total, leave=False, disable=None)
-
-
-def extra(module: str) -> Any:
-    """A module of the extra `demo`, or ExtraMissing."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ExtraMissing(
-            f"the demo needs {module}, which cannot be imported ({error}); install it: "
-            "pip install 'kfac_ref[demo]'"
-        ) from error

@@ -22,8 +22,13 @@ from typing import Any, Protocol
 import numpy as np
 
 from kfac_ref.backend import Array, asarray
-from kfac_ref.datasets import ExtraMissing
-from kfac_ref.errors import KfacTypeError, ShapeError, check_count, check_generator
+from kfac_ref.errors import (
+    KfacTypeError,
+    ShapeError,
+    check_count,
+    check_generator,
+    optional,
+)
 from kfac_ref.network import Network
 from kfac_ref.optimizer.baselines import Number, at
 from kfac_ref.optimizer.stages import Diverged
@@ -216,11 +221,5 @@ def _history(rows: list[list[float]]) -> History:
 
 
 def _bar(stream: Iterable, total: int | None) -> Any:
-    try:
-        from tqdm import tqdm
-    except ImportError as error:
-        raise ExtraMissing(
-            f"the progress bar needs tqdm, which cannot be imported ({error}); install "
-            "it: pip install 'kfac_ref[demo]', or train with progress=False"
-        ) from error
+    tqdm = optional("tqdm", "the progress bar", ", or train with progress=False").tqdm
     return tqdm(stream, desc="training", total=total, unit="update", leave=False)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from kfac_ref.datasets import ExtraMissing
+from kfac_ref.errors import optional
 from kfac_ref.files import write_whole
 
 EXACT, APPROXIMATION, ERROR = "#1f6fb4", "#e8731a", "#6b6b6b"  # blue, orange, grey
@@ -32,13 +32,7 @@ def styled(draw: Callable) -> Callable:
 
     @functools.wraps(draw)
     def in_style(*args: Any, **options: Any) -> Any:
-        try:
-            import matplotlib
-        except ImportError as error:
-            raise ExtraMissing(
-                f"figures need matplotlib, which cannot be imported ({error}); "
-                "install it: pip install 'kfac_ref[demo]'"
-            ) from error
+        matplotlib = optional("matplotlib", "figures")
         with matplotlib.rc_context():
             matplotlib.rcdefaults()
             matplotlib.rcParams.update(STYLE)

@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from kfac_ref.demo.problem import extra
-from kfac_ref.errors import check_count
+from kfac_ref.errors import check_count, optional
 from kfac_ref.files import write_whole
 from kfac_ref.optimizer.training import History
 from kfac_ref.plotting import race_figure, save
@@ -51,7 +50,8 @@ def run(settings: Settings) -> list[Finish]:
     problem = make_problem(settings.form, settings.data)
     who = contestants(problem.network, settings.form)
     _announce(problem, who)
-    with extra("threadpoolctl").threadpool_limits(1):  # as in the demo
+    threads = optional("threadpoolctl", "timing with one thread")
+    with threads.threadpool_limits(1):  # as in the demo
         histories = run_contest(problem, who, seeds, _say)
     finishes = [finish(histories, WINNER, name) for name in who if name != WINNER]
     for line in summarize(finishes):

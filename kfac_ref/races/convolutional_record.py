@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from kfac_ref.demo.problem import extra
+from kfac_ref.errors import optional
 from kfac_ref.files import write_whole
 from kfac_ref.plotting.histories import COLOURS
 from kfac_ref.plotting.style import ERROR, new_figure, save, styled
@@ -36,7 +36,7 @@ def run(settings: Settings) -> None:
     require(settings.updates >= 1, "updates", ">= 1", settings.updates)
     settings.out.mkdir(parents=True, exist_ok=True)  # fail early if that cannot be
     results = {}
-    with extra("threadpoolctl").threadpool_limits(1):
+    with optional("threadpoolctl", "timing with one thread").threadpool_limits(1):
         problem = make_problem(settings.data, settings.seed)
         print(f"{problem.description}\nnet: {problem.network!r}", flush=True)
         for name, rate in RATES.items():
