@@ -1,4 +1,4 @@
-"""What an installation promises: versions, bounds, types, and hints that lead somewhere."""
+"""What an installation promises: version, bounds, types, hints that lead somewhere."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_types_are_part_of_the_package():
 
 @pytest.mark.parametrize(("name", "bound"), sorted(set(requirements())))
 def test_lower_bounds_are_those_of_the_lowest_run(name, bound):
-    """`make test-lowest` runs the tests with the versions of requirements/lowest.txt."""
+    """`make test-lowest` installs the versions of requirements/lowest.txt."""
     pinned = dict(
         re.findall(
             r"^([\w-]+)==([\d.]+)",
