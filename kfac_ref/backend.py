@@ -1,7 +1,8 @@
 """Devices: which array library runs, decided by the arrays themselves.
 
 `get_xp(a, b)` returns the namespace of the arrays it is given: CuPy for device
-arrays, `autograd.numpy` while autograd is tracing, NumPy otherwise. The switch,
+arrays, `autograd.numpy` while autograd is tracing, NumPy otherwise. CuPy's arrays are
+known by their type: they have no `__array_namespace__`. The switch,
 `use("cupy")` or `KFAC_REF_BACKEND=cupy`, governs only the functions that make arrays
 from nothing (`asarray` without `like`: initial parameters, data sets). `to_numpy` is
 the only way from the device to the host. No other file knows about devices.
@@ -20,9 +21,9 @@ import numpy as np
 import scipy.linalg
 import scipy.sparse.linalg
 
-from kfac_ref.errors import BackendError, choose
+from kfac_ref.errors import BackendError, choose, describe
 
-Array = Any  # an array of NumPy, of CuPy, or of any other array namespace
+Array = Any  # an array of NumPy or of CuPy, or autograd's box around NumPy's
 
 BACKENDS = ("numpy", "cupy")
 _current: list[str] = []  # the switch; empty: ask the environment
@@ -58,12 +59,12 @@ def _namespace(array: Array) -> tuple[str, Any]:
         )
     if isinstance(array, np.ndarray | np.generic):
         return "numpy", np
-    if hasattr(array, "__array_namespace__"):
-        xp = array.__array_namespace__()
-        return xp.__name__, xp
+    cupy: Any = sys.modules.get("cupy")  # nobody has its arrays without importing it
+    if isinstance(array, getattr(cupy, "ndarray", ())):
+        return "cupy", cupy
     raise BackendError(
-        f"expected an array, found {type(array).__name__}: {str(array)[:60]}; "
-        "make it one with numpy.asarray or kfac_ref.backend.asarray"
+        f"expected an array, found {type(array).__name__}: "
+        f"{describe(array)}; make it one with numpy.asarray or kfac_ref.backend.asarray"
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import operator
+import reprlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -69,6 +70,24 @@ class NotPositiveDefinite(KfacError, ArithmeticError):
             f"eigenvalues run from {self.smallest:.3g} to {self.largest:.3g} "
             f"(condition number {self.condition:.3g}); use a larger damping"
         )
+
+
+class _Description(reprlib.Repr):
+    """repr, cut to a line; of an array its shape and dtype: values may be far away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring, self.maxother = 60, 120
+
+    def repr_instance(self, x: Any, level: int) -> str:
+        is_array = all(hasattr(x, name) for name in ("shape", "dtype", "ndim"))
+        if not is_array or isinstance(x, np.generic | type):
+            return super().repr_instance(x, level)
+        kind = f"{type(x).__module__.split('.')[0]}.{type(x).__name__}"
+        return f"{kind} of shape {tuple(x.shape)}, {x.dtype}"
+
+
+describe = _Description().repr  # what was found, for messages
 
 
 def choose(what: str, name: Any, known: Iterable[str]) -> str:

@@ -198,7 +198,7 @@ def test_indexing_and_assignment(d, h):
 
 
 def test_the_namespace_returns_device_arrays(d, h):
-    assert d.__array_namespace__() is device and device.__name__ == "strict"
+    assert device.__name__ == "strict"
     assert isinstance(device.zeros((2, 3)), StrictArray)
     assert device.float64 is np.float64 and device.pi == np.pi
     assert float(device.finfo(d.dtype).eps) == np.finfo(np.float64).eps
