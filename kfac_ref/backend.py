@@ -14,12 +14,12 @@ import importlib
 import os
 import sys
 from contextlib import nullcontext
+from functools import cache
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import scipy.linalg
-import scipy.sparse.linalg
 
 from kfac_ref.errors import BackendError, choose, describe
 
@@ -92,16 +92,31 @@ def current() -> str:
 
 
 def _load_cupy() -> ModuleType:
+    """CuPy, once it is there and a device has computed something."""
     try:
         cupy = importlib.import_module("cupy")
-        cupy.zeros(1)  # importable is not enough: a device must answer
+        _try_device(cupy)
+    except ModuleNotFoundError as error:
+        raise BackendError(
+            f"backend 'cupy' was asked for, but CuPy is not installed ({error}); "
+            "install the build for your CUDA (pip install cupy-cuda12x, or "
+            "cupy-cuda13x), or use backend 'numpy'"
+        ) from error
     except Exception as error:
         raise BackendError(
-            f"backend 'cupy' was asked for, but no GPU answers ({error}); install a "
-            "build of CuPy for your CUDA version (pip install 'kfac_ref[cupy]') or use "
+            f"backend 'cupy' was asked for, and CuPy is installed, but no GPU answers "
+            f"({error}); it needs a driver (does nvidia-smi list the card?) and the "
+            "libraries of CUDA (CuPy 14: pip install 'cupy-cuda12x[ctk]'), or use "
             "backend 'numpy'"
         ) from error
     return cupy
+
+
+@cache  # a device that has answered once is not asked before every array
+def _try_device(cupy: ModuleType) -> None:
+    """Importable is not enough: memory, a kernel, cuSOLVER and cuBLAS must answer."""
+    L = cholesky(cupy.eye(2))
+    cholesky_solve(L, cupy.ones(2))
 
 
 def asarray(host: Array, like: Array | None = None) -> Array:
@@ -178,11 +193,7 @@ def cholesky_solve(L: Array, right: Array) -> Array:
 
 def solve_triangular(L: Array, right: Array, transpose: bool = False) -> Array:
     """X with L X = right, or L^T X = right; L is lower triangular."""
-    xp = get_xp(L, right)
-    library = {"numpy": "scipy.linalg", "cupy": "cupyx.scipy.linalg"}.get(xp.__name__)
-    if library is None:  # any other array namespace: correct, not fast
-        return xp.linalg.solve(L.T if transpose else L, right)
-    solve = importlib.import_module(library).solve_triangular
+    solve = _scipy(get_xp(L, right), "linalg").solve_triangular
     return solve(L, right, trans=int(transpose), lower=True, check_finite=False)
 
 
@@ -194,6 +205,13 @@ def eigh(matrix: Array) -> tuple[Array, Array]:
     return values, vectors
 
 
+def eigvalsh(matrix: Array) -> Array:
+    """Eigenvalues (ascending) of a symmetric matrix."""
+    xp = get_xp(matrix)
+    with _raising(xp):
+        return xp.linalg.eigvalsh(matrix)
+
+
 def _raising(xp: ModuleType) -> Any:
     """CuPy stays silent when a factorisation fails, unless told otherwise."""
     if xp.__name__ != "cupy":
@@ -203,6 +221,10 @@ def _raising(xp: ModuleType) -> Any:
 
 def linear_operator(like: Array, shape: tuple[int, int], **products: Any) -> Any:
     """`scipy.sparse.linalg.LinearOperator`, or CuPy's for arrays on a device."""
-    library = {"cupy": "cupyx.scipy.sparse.linalg"}.get(get_xp(like).__name__)
-    module = importlib.import_module(library) if library else scipy.sparse.linalg
+    module = _scipy(get_xp(like), "sparse.linalg")
     return module.LinearOperator(shape, dtype=like.dtype, **products)
+
+
+def _scipy(xp: ModuleType, part: str) -> ModuleType:
+    """A part of SciPy, or what CuPy has in its place."""
+    return importlib.import_module(f"{'cupyx.' * (xp.__name__ == 'cupy')}scipy.{part}")

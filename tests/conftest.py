@@ -2,29 +2,45 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
 import kfac_ref.backend as backend
 import strict
 
+collect_ignore = ["real_cupy"]  # run where CuPy is installed: make test-cupy
 
+
+@pytest.fixture(scope="session", autouse=True)
+def stand_in():
+    """`import cupy` finds the stand-in, everywhere but in the tests below."""
+    with strict.installed(strict.MODULES):
+        yield
+
+
+_real: dict = {}  # the modules of CuPy, once a test has asked for them
+
+
+@pytest.fixture
 def _cupy():
-    try:
-        backend._load_cupy()
-    except backend.BackendError as error:
-        pytest.skip(str(error))
-    import cupy
-
-    return cupy
+    """CuPy itself, or a skipped test where no device answers."""
+    with strict.installed(_real):
+        try:
+            cupy = backend._load_cupy()
+        except backend.BackendError as error:
+            pytest.skip(str(error))
+        yield cupy
+        _real.update({n: m for n, m in sys.modules.items() if n.startswith("cupy")})
 
 
 @pytest.fixture(params=["numpy", "strict", "cupy"])
 def xp(request):
     """An array namespace: NumPy, the strict stand-in, CuPy where a GPU answers."""
-    return {"numpy": lambda: np, "strict": lambda: strict.xp, "cupy": _cupy}[
-        request.param
-    ]()
+    if request.param == "cupy":
+        return request.getfixturevalue("_cupy")
+    return {"numpy": np, "strict": strict.xp}[request.param]
 
 
 @pytest.fixture

@@ -1,27 +1,40 @@
-"""A stand-in for a device array, for machines without a device.
+"""A stand-in for CuPy, for machines without a device: `xp` is its module `cupy`.
 
-`StrictArray` is no `ndarray`: it refuses every silent way to the host that CuPy
+It has the names, methods and parameters that are in `cupy_api.txt`, and no others, so
+that `xp.sum(x, where=...)` fails here as it would on a device. `install` puts it where
+`import cupy` looks, and the package knows its arrays as it knows CuPy's, by their type.
+
+`StrictArray` is no `numpy.ndarray`: it refuses every silent way to the host that CuPy
 refuses (`np.asarray`, `__array_interface__`, NumPy's functions, mixing with host
-arrays), returns 0-d arrays from reductions, and like CuPy does not raise when a
-factorisation fails. `namespace()` is its `xp`.
+arrays). Reductions and elements are 0-d arrays; indices out of range wrap around; a
+factorisation that fails says nothing unless `cupyx.errstate(linalg="raise")`.
 """
 
 from __future__ import annotations
 
 import sys
-from types import SimpleNamespace
+from contextlib import contextmanager
+from types import ModuleType
 
 import numpy as np
+import scipy.linalg
+import scipy.sparse.linalg
 
-_SCALARS = (bool, int, float)
+import cupy_api
+
+API = cupy_api.read()
+COMPARISONS = "__lt__ __le__ __gt__ __ge__ __eq__ __ne__".split()
 
 
 class StrictArray:
     __slots__ = ("_data",)
-    __array_priority__ = 1000
+    __array_priority__ = 100
+    __hash__ = None
 
     def __init__(self, data):
         self._data = np.asarray(data)
+        if self._data.dtype.kind not in "biufc":
+            raise ValueError(f"Unsupported dtype {self._data.dtype}")
 
     def __array__(self, *args, **kwargs):
         raise TypeError("implicit conversion of a device array to a host array")
@@ -39,14 +52,6 @@ class StrictArray:
     def get(self):
         return self._data.copy()
 
-    shape = property(lambda self: self._data.shape)
-    dtype = property(lambda self: self._data.dtype)
-    ndim = property(lambda self: self._data.ndim)
-    size = property(lambda self: self._data.size)
-    nbytes = property(lambda self: self._data.nbytes)
-    itemsize = property(lambda self: self._data.itemsize)
-    T = property(lambda self: StrictArray(self._data.T))
-
     def __len__(self):
         return len(self._data)
 
@@ -62,17 +67,18 @@ class StrictArray:
     def __int__(self):
         return int(self._data)
 
-    def __index__(self):
-        return self._data.__index__()
-
     def __repr__(self):
         return f"strict{self._data!r}"
 
     def __getitem__(self, key):
-        return StrictArray(self._data[_unwrap(key)])
+        return StrictArray(self._data[_index(key, self.shape)])
 
     def __setitem__(self, key, value):
-        self._data[_unwrap(key)] = _unwrap(value)
+        self._data[_index(key, self.shape)] = _unwrap(value)
+
+
+StrictArray.__name__ = StrictArray.__qualname__ = "ndarray"
+StrictArray.__module__ = "cupy"
 
 
 def _unwrap(value):
@@ -99,87 +105,209 @@ def _wrap(value):
     return value
 
 
-def _lift(function):
+def _index(key, shape):
+    """Arrays of indices that are out of range wrap around; a plain number raises."""
+    keys = [_unwrap(k) for k in (key if isinstance(key, tuple) else (key,))]
+    keys = [np.asarray(k) if isinstance(k, list) else k for k in keys]
+    kinds = [k.dtype.kind if isinstance(k, np.ndarray) else "" for k in keys]
+    takes = [
+        0 if k is None or k is ... else k.ndim if kind == "b" else 1
+        for k, kind in zip(keys, kinds, strict=True)
+    ]
+    axis, rest = 0, len(shape) - sum(takes)
+    for i, k in enumerate(keys):
+        if kinds[i] in ("i", "u") and k.size:
+            keys[i] = k % shape[axis]
+        axis += rest if k is ... else takes[i]
+    return tuple(keys)
+
+
+def _lift(name, function):
+    """`function` of NumPy for strict arrays, called in CuPy's way or not at all."""
+    signature = API[name]
+
     def lifted(*args, **kwargs):
-        args = [_unwrap(a) for a in args]
-        return _wrap(function(*args, **{k: _unwrap(v) for k, v in kwargs.items()}))
+        try:
+            signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{name} of CuPy: {error}") from None
+        return _wrap(function(*map(_unwrap, args), **_unwrap_values(kwargs)))
 
     return lifted
 
 
-_BINARY = "add sub mul truediv floordiv mod pow matmul lt le gt ge eq ne and or xor"
-for _name in _BINARY.split():
-    for _method in (f"__{_name}__", f"__r{_name}__", f"__i{_name}__"):
-        if hasattr(np.ndarray, _method):
-            setattr(StrictArray, _method, _lift(getattr(np.ndarray, _method)))
-for _method in ("__neg__", "__abs__", "__invert__", "__pos__"):
-    setattr(StrictArray, _method, _lift(getattr(np.ndarray, _method)))
-for _method in (
-    "reshape transpose ravel copy astype sum mean max min any all argmax argmin "
-    "cumsum dot squeeze swapaxes repeat prod std var trace diagonal clip conj"
-).split():
-    setattr(StrictArray, _method, _lift(getattr(np.ndarray, _method)))
+def _unwrap_values(kwargs):
+    return {name: _unwrap(value) for name, value in kwargs.items()}
 
 
-def _inplace(name):
+# Methods, operators and attributes
+
+
+def _operator(name):
     operation = getattr(np.ndarray, name)
 
-    def method(self, other):
+    def method(self, *others):
+        return _wrap(operation(self._data, *map(_unwrap, others)))
+
+    def in_place(self, other):
         operation(self._data, _unwrap(other))
         return self
 
-    return method
+    return in_place if name[:3] == "__i" and name != "__invert__" else method
 
 
-for _name in "add sub mul truediv".split():
-    setattr(StrictArray, f"__i{_name}__", _inplace(f"__i{_name}__"))
+def _attribute(name):
+    return property(lambda self: _wrap(getattr(self._data, name)))
 
 
-def _silent(function, outputs):
-    """Like CuPy: a failed factorisation returns NaN, it does not raise."""
+_NOT_LIFTED = "base data device flat __complex__ __delitem__".split()
+for _name in API:
+    _owner, _, _method = _name.rpartition(".")
+    if _owner != "cupy.ndarray" or _method in [*_NOT_LIFTED, *vars(StrictArray)]:
+        continue
+    if API[_name]:
+        setattr(StrictArray, _method, _lift(_name, getattr(np.ndarray, _method)))
+    elif not _method.startswith(("__class", "__dlpack", "__array")):
+        _make = _operator if _method.startswith("__") else _attribute
+        setattr(StrictArray, _method, _make(_method))
+for _method in COMPARISONS:
+    setattr(StrictArray, _method, _operator(_method))
 
-    def quiet(matrix, *args):
+
+# The namespaces
+
+
+def _asarray(a, dtype=None, order=None):
+    """The one door from the host to the stand-in device; there, nothing is copied."""
+    if isinstance(a, StrictArray) and dtype in (None, a.dtype):
+        return a
+    data = np.array(a._data if isinstance(a, StrictArray) else a, dtype, order=order)
+    return StrictArray(data.astype(data.dtype.newbyteorder("=")))
+
+
+def _array(obj, dtype=None, copy=True, order="K"):
+    made = _asarray(obj, dtype, order)
+    return made.copy() if made is obj and copy else made
+
+
+_told: list[str] = []  # what errstate was told, the innermost last
+
+
+@contextmanager
+def _errstate(**kinds):
+    API["cupyx.errstate"].bind(**kinds)
+    _told.append(kinds.get("linalg") or (_told[-1] if _told else "ignore"))
+    try:
+        yield
+    finally:
+        _told.pop()
+
+
+def _silent(function, leave):
+    """What fails says nothing, as on a device, and leaves something behind."""
+
+    def quiet(a, *rest):
         try:
-            return function(matrix, *args)
+            return function(a, *rest)
         except np.linalg.LinAlgError:
-            return outputs(matrix, *args)
+            if _told and _told[-1] == "raise":
+                raise
+            return leave(a, *rest)
 
-    return _lift(quiet)
-
-
-class _Namespace:
-    """NumPy's names, restricted to strict arrays."""
-
-    __name__ = "strict"
-    ndarray = StrictArray  # by which the package knows CuPy's arrays
-
-    def __init__(self):
-        nan = np.full_like
-        self.linalg = SimpleNamespace(
-            cholesky=_silent(np.linalg.cholesky, lambda m: nan(m, np.nan)),
-            solve=_silent(np.linalg.solve, lambda m, b: nan(b, np.nan)),
-            inv=_silent(np.linalg.inv, lambda m: nan(m, np.nan)),
-            eigh=_lift(np.linalg.eigh),
-            eigvalsh=_lift(np.linalg.eigvalsh),
-            svd=_lift(np.linalg.svd),
-            norm=_lift(np.linalg.norm),
-            qr=_lift(np.linalg.qr),
-        )
-
-    def __getattr__(self, name):
-        value = getattr(np, name)
-        if isinstance(value, type) or not callable(value) or name == "finfo":
-            return value  # dtypes and constants
-        return _lift(value)
-
-    @staticmethod
-    def asarray(data, dtype=None):
-        """The one door from the host to the stand-in device."""
-        data = data._data if isinstance(data, StrictArray) else data
-        return StrictArray(np.asarray(data, dtype=dtype).copy())
-
-    array = asarray
+    return quiet
 
 
-xp = _Namespace()
-sys.modules.setdefault("cupy", xp)
+def _nan(like):
+    return np.full_like(like, np.nan)
+
+
+_LINALG = {
+    "cholesky": _silent(np.linalg.cholesky, np.tril),  # finite, and wrong
+    "solve": _silent(np.linalg.solve, lambda a, b: _nan(b)),
+    "inv": _silent(np.linalg.inv, _nan),
+    "eigh": _silent(np.linalg.eigh, lambda a: (_nan(a[0]), _nan(a))),
+    "eigvalsh": _silent(np.linalg.eigvalsh, lambda a: _nan(a[0])),
+}
+
+
+def _solve_triangular(a, b, trans=0, lower=False, **rest):
+    """cuBLAS works in the dtype of `a`, and leaves the solution in Fortran order."""
+    if a.ndim != 2 or a.shape[0] != a.shape[1]:
+        raise ValueError("expected square matrix")
+    if len(a) != len(b):
+        raise ValueError("incompatible dimensions")
+    solved = scipy.linalg.solve_triangular(a, b.astype(a.dtype), trans, lower, **rest)
+    return np.asfortranarray(solved)
+
+
+class _LinearOperator:
+    def __init__(self, *args, **kwargs):
+        bound = API["cupyx.scipy.sparse.linalg.LinearOperator"].bind(*args, **kwargs)
+        self._given = bound.arguments
+        self.shape, self.dtype = self._given["shape"], np.dtype(self._given["dtype"])
+
+    def matvec(self, x):
+        if x.shape not in ((self.shape[1],), (self.shape[1], 1)):
+            raise ValueError("dimension mismatch")
+        return self._given["matvec"](x).reshape(self.shape[0], *x.shape[1:])
+
+    def matmat(self, X):
+        if X.ndim != 2 or X.shape[0] != self.shape[1]:
+            raise ValueError("dimension mismatch")
+        return self._given["matmat"](X)
+
+    def __matmul__(self, x):
+        return self.matvec(x) if x.ndim == 1 else self.matmat(x)
+
+
+_BY_HAND = {
+    "cupy.ndarray": StrictArray,
+    "cupy.asarray": _asarray,
+    "cupy.array": _array,
+    "cupyx.errstate": _errstate,
+    "cupyx.scipy.linalg.solve_triangular": _lift(
+        "cupyx.scipy.linalg.solve_triangular", _solve_triangular
+    ),
+    "cupyx.scipy.sparse.linalg.LinearOperator": _LinearOperator,
+}
+
+
+def _modules():
+    """`cupy`, `cupyx` and their parts, of the names in the list."""
+    modules = {}
+    for dotted in API:
+        owner, _, name = dotted.rpartition(".")
+        if owner == "cupy.ndarray":
+            continue
+        module = modules.setdefault(owner, ModuleType(owner))
+        numpys = np.linalg if owner == "cupy.linalg" else np
+        made = _BY_HAND.get(dotted)
+        if made is None and API[dotted] is None:
+            made = getattr(numpys, name, None)  # NumPy's own: a dtype, a constant
+        elif made is None:
+            function = _LINALG.get(name) if owner == "cupy.linalg" else None
+            made = _lift(dotted, function or getattr(numpys, name, None))
+        setattr(module, name, made)
+    modules["cupy"].linalg = modules["cupy.linalg"]
+    return modules
+
+
+MODULES = _modules()
+xp = MODULES["cupy"]
+
+
+@contextmanager
+def installed(modules):
+    """`modules` where `import` looks, instead of any other CuPy."""
+    ours = {
+        n: m for n, m in sys.modules.items() if n.split(".")[0] in ("cupy", "cupyx")
+    }
+    for name in ours:
+        del sys.modules[name]
+    sys.modules.update(modules)
+    try:
+        yield
+    finally:
+        for name in modules:
+            sys.modules.pop(name, None)
+        sys.modules.update(ours)

@@ -235,7 +235,7 @@ def test_a_folder_that_cannot_be_made(tmp_path, capsys):
 def test_a_backend_that_does_not_answer(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "cupy", None)
     error = failing(capsys, "demo", "--backend", "cupy")
-    assert "no GPU answers" in error
+    assert "CuPy is not installed" in error
 
 
 def test_an_interrupt_is_no_traceback(monkeypatch, capsys):

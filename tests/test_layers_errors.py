@@ -225,7 +225,5 @@ def test_residual_layers_keep_the_shape(xp, rng):
 )
 def test_parameters_and_inputs_of_two_backends(layer, x, rng):
     params = [strict.xp.asarray(W) for W in layer.init(rng)]
-    with pytest.raises(
-        BackendError, match="arrays of two backends meet: cupy, numpy"
-    ):
+    with pytest.raises(BackendError, match="arrays of two backends meet: cupy, numpy"):
         layer.forward(params, x)

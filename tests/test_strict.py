@@ -114,7 +114,6 @@ def test_functions_of_the_namespace_refuse_host_arrays(d, h):
         lambda: device.concatenate([d, h]),
         lambda: device.where(d > 0, d, h),
         lambda: device.linalg.cholesky(h),
-        lambda: device.sum(d, where=h > 0),
     ):
         with pytest.raises(TypeError, match="host array was mixed"):
             call()
@@ -170,9 +169,8 @@ def test_reductions_are_zero_dimensional_arrays(d, h, name):
 def test_numbers_are_taken_out_by_name_only(d):
     count = (d == d).sum()  # 15
     assert int(count) == 15 and float(count) == 15.0 and bool(count)
-    assert operator.index(count) == 15 and list(range(20))[count] == 15
-    with pytest.raises(TypeError, match="only integer scalar arrays"):
-        operator.index(d.sum())
+    with pytest.raises(TypeError, match="cannot be interpreted as an integer"):
+        operator.index(count)  # CuPy has no __index__
     with pytest.raises(ValueError, match="truth value"):
         bool(d)
 
@@ -198,7 +196,7 @@ def test_indexing_and_assignment(d, h):
 
 
 def test_the_namespace_returns_device_arrays(d, h):
-    assert device.__name__ == "strict"
+    assert device.__name__ == "cupy" and not hasattr(d, "__array_namespace__")
     assert isinstance(device.zeros((2, 3)), StrictArray)
     assert device.float64 is np.float64 and device.pi == np.pi
     assert float(device.finfo(d.dtype).eps) == np.finfo(np.float64).eps
@@ -216,16 +214,31 @@ def test_named_tuples_keep_their_names(d, h):
     assert [part.shape for part in shape] == [(5, 3), (3,), (3, 3)]
 
 
-def test_failed_factorisations_are_silent():
-    indefinite = np.diag([3.0, -1.0, 2.0])
-    singular = np.diag([3.0, 0.0, 2.0])
+INDEFINITE = np.diag([3.0, -1.0, 2.0])
+SINGULAR = np.diag([3.0, 0.0, 2.0])
+FAILING = {
+    "cholesky": lambda linalg, to: linalg.cholesky(to(INDEFINITE)),
+    "inv": lambda linalg, to: linalg.inv(to(SINGULAR)),
+    "solve": lambda linalg, to: linalg.solve(to(SINGULAR), to(np.ones((3, 2)))),
+    "eigh": lambda linalg, to: linalg.eigh(to(np.full((3, 3), np.nan)))[0],
+    "eigvalsh": lambda linalg, to: linalg.eigvalsh(to(np.full((3, 3), np.nan))),
+}
+
+
+@pytest.mark.parametrize("name", FAILING)
+def test_failed_factorisations_are_silent(name):
     with pytest.raises(np.linalg.LinAlgError):  # the control: NumPy is not silent
-        np.linalg.cholesky(indefinite)
-    assert np.isnan(device.linalg.cholesky(device.asarray(indefinite)).get()).all()
-    assert np.isnan(device.linalg.inv(device.asarray(singular)).get()).all()
-    right = device.ones((3, 2))
-    result = device.linalg.solve(device.asarray(singular), right)
-    assert result.shape == (3, 2) and np.isnan(result.get()).all()
+        FAILING[name](np.linalg, np.asarray)
+    result = FAILING[name](device.linalg, device.asarray)
+    assert isinstance(result, StrictArray)
+    # what is left of a Cholesky factor is finite; it looks like one
+    assert np.isnan(result.get()).all() == (name != "cholesky")
+    errstate = strict.MODULES["cupyx"].errstate
+    with errstate(linalg="raise"), errstate(divide="ignore"):
+        with pytest.raises(np.linalg.LinAlgError):
+            FAILING[name](device.linalg, device.asarray)
+        with errstate(linalg="ignore"):
+            FAILING[name](device.linalg, device.asarray)
 
 
 def test_successful_factorisations_are_numpys(h):
@@ -233,3 +246,110 @@ def test_successful_factorisations_are_numpys(h):
     L = device.linalg.cholesky(device.asarray(M))
     np.testing.assert_array_equal(L.get(), np.linalg.cholesky(M))
     assert strict.StrictArray is type(L)
+
+
+# It can do what CuPy can, and no more
+
+
+def test_only_cupys_parameters(d):
+    for call in (
+        lambda: device.sum(d, where=d > 0),
+        lambda: d.sum(where=d > 0),
+        lambda: device.linalg.eigvalsh(d, hermitian=True),
+        lambda: device.exp(d, where=d > 0),
+        lambda: d.argsort(kind="stable"),  # 13.3 has no such parameter
+        lambda: strict.MODULES["cupyx"].errstate(lapack="raise").__enter__(),
+    ):
+        with pytest.raises(TypeError, match="got an unexpected keyword argument"):
+            call()
+
+
+@pytest.mark.parametrize(
+    "name", ["vecdot", "errstate", "concat", "einsum_path", "bool"]
+)
+def test_only_cupys_names(name):
+    assert hasattr(np, name)
+    with pytest.raises(AttributeError, match=f"'cupy' has no attribute '{name}'"):
+        getattr(device, name)
+
+
+@pytest.mark.parametrize("name", ["multi_dot", "eig", "cond", "vector_norm"])
+def test_only_cupys_linear_algebra(name):
+    assert hasattr(np.linalg, name) and not hasattr(device.linalg, name)
+
+
+def test_everything_in_the_list_is_there():
+    """All but a few attributes that lead to the memory of the array."""
+    modules = {**strict.MODULES, "cupy.ndarray": StrictArray}
+    missing = {
+        dotted
+        for dotted in strict.API
+        for owner, _, name in [dotted.rpartition(".")]
+        if not hasattr(modules[owner], name)
+    }
+    assert {m.rpartition(".")[2] for m in missing} == {
+        *("base", "data", "device", "flat", "__complex__", "__delitem__"),
+        *("__array_finalize__", "__class_getitem__", "__dlpack__", "__dlpack_device__"),
+    }
+    assert len(strict.API) > 500
+
+
+def test_indices_out_of_range_wrap_around(d, h):
+    """As on a device, where they are not checked; a plain number is."""
+    rows, columns = device.asarray([-1, 7, 5]), device.asarray([[3, -4]])
+    np.testing.assert_array_equal(d[rows].get(), h[[4, 2, 0]])
+    np.testing.assert_array_equal(d[..., columns].get(), h[:, [[0, 2]]])
+    np.testing.assert_array_equal(
+        d[None, :, columns, None].get(), h[None, :, [[0, 2]], None]
+    )
+    np.testing.assert_array_equal(d[[6]].get(), h[[1]])
+    cube = device.zeros((2, 3, 4))
+    mask = device.ones((2, 3), dtype=bool)
+    assert cube[mask, device.asarray([5])].shape == (6,)
+    with pytest.raises(IndexError):
+        d[5]
+    with pytest.raises(IndexError):
+        h[[-1, 7, 5]]  # the control
+
+
+def test_no_objects_and_no_words():
+    for thing in (np.array([None]), np.array(["a"]), np.array(["2026"], "M8[Y]")):
+        with pytest.raises(ValueError, match="Unsupported dtype"):
+            device.asarray(thing)
+
+
+def test_numbers_arrive_in_native_order():
+    d = device.asarray(np.array([1.0, 256.0], ">f4"))
+    assert d.dtype == np.float32 and d.dtype.isnative
+    np.testing.assert_array_equal(d.get(), [1.0, 256.0])
+
+
+def test_there_nothing_is_copied(d):
+    assert device.asarray(d) is d and device.asarray(d, dtype=np.float64) is d
+    assert device.asarray(d, dtype=np.float32).dtype == np.float32
+    copy = device.array(d)
+    copy[0] = 0.0
+    assert float(abs(d[0]).min()) > 0
+    assert device.array(d, copy=False) is d
+
+
+def test_the_triangular_solver_works_in_the_dtype_of_the_matrix(rng):
+    solve = strict.MODULES["cupyx.scipy.linalg"].solve_triangular
+    L = np.tril(rng.standard_normal((3, 3))) + 3 * np.eye(3)
+    solved = solve(device.asarray(L.astype(np.float32)), device.ones(3), lower=True)
+    assert solved.dtype == np.float32
+    for wrong in (device.ones(4), device.ones((4, 3))):
+        with pytest.raises(ValueError, match="incompatible dimensions"):
+            solve(device.asarray(L), wrong)
+    with pytest.raises(ValueError, match="expected square matrix"):
+        solve(device.ones((3, 4)), device.ones(3))
+
+
+def test_the_linear_operator_checks_shapes(d):
+    make = strict.MODULES["cupyx.scipy.sparse.linalg"].LinearOperator
+    made = make((5, 3), matvec=lambda u: d @ u, matmat=lambda U: d @ U, dtype=d.dtype)
+    assert (made @ device.ones(3)).shape == made.matvec(device.ones(3)).shape == (5,)
+    assert made.matvec(device.ones((3, 1))).shape == (5, 1)
+    for wrong in (device.ones(5), device.ones((5, 2))):
+        with pytest.raises(ValueError, match="dimension mismatch"):
+            made @ wrong

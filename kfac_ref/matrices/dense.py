@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kfac_ref.backend import Array, eigh, get_xp, solve_triangular
+from kfac_ref.backend import Array, eigh, eigvalsh, get_xp, solve_triangular
 from kfac_ref.errors import check_finite
 from kfac_ref.matrices.base import SymmetricMatrix
 from kfac_ref.matrices.definite import (
@@ -60,7 +60,7 @@ class Dense(SymmetricMatrix):
         return log_determinant(L)
 
     def eigenvalues(self) -> Array:
-        return get_xp(self.matrix).linalg.eigvalsh(self.matrix)
+        return eigvalsh(self.matrix)
 
     def frobenius_norm(self) -> float:
         return float(get_xp(self.matrix).linalg.norm(self.matrix))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from copy import copy
 
-from kfac_ref.backend import Array, cholesky_solve, eigh, get_xp
+from kfac_ref.backend import Array, cholesky_solve, eigh, eigvalsh, get_xp
 from kfac_ref.errors import check_finite
 from kfac_ref.matrices.base import SymmetricMatrix
 from kfac_ref.matrices.definite import (
@@ -90,7 +90,7 @@ class Kronecker(SymmetricMatrix):
 
     def eigenvalues(self) -> Array:
         xp = get_xp(self.A)
-        l_A, l_G = xp.linalg.eigvalsh(self.A), xp.linalg.eigvalsh(self.G)
+        l_A, l_G = eigvalsh(self.A), eigvalsh(self.G)
         return xp.sort(xp.outer(l_A, l_G).reshape(-1))
 
     def frobenius_norm(self) -> float:
