@@ -5,15 +5,16 @@ BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
 UV    := build/uv
 LOWEST := build/lowest
-COMPILE := $(UV)/bin/uv pip compile pyproject.toml --quiet --universal \
-    --python-version 3.11 --fork-strategy fewest --no-config \
-    --custom-compile-command "make lock"
+COMPILE := $(UV)/bin/uv pip compile --quiet --universal --python-version 3.11 \
+    --fork-strategy fewest --no-config --custom-compile-command "make lock"
+HASHED := $(COMPILE) --generate-hashes $(ARGS)
 
 # One BLAS thread in each of the parallel test processes: they would wait for each other.
 ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 VECLIB_MAXIMUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-lowest bench figures tutorials lint lock clean force
+.PHONY: help demo test test-cupy test-lowest cupy-api bench figures tutorials lint lock
+.PHONY: clean force
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z -]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' Makefile
@@ -26,6 +27,12 @@ demo: $(STAMP) ## train a small network with K-FAC and look at its curvature
 
 test: $(STAMP) ## run all tests; without ARGS every line of kfac_ref must be executed
 	$(ONE_THREAD) $(BIN)/python -m pytest -n auto $(or $(ARGS),--cov)
+
+test-cupy: $(STAMP) ## hold the code against the real CuPy, in build/cupy; needs no GPU
+	$(ONE_THREAD) requirements/cupy.sh $(BIN)/python
+
+cupy-api: $(STAMP) ## list anew what the lowest and the newest CuPy have in common
+	requirements/cupy.sh $(BIN)/python write
 
 bench: $(STAMP) ## measure kfac_ref beside its peers
 	$(BIN)/python -m benchmarks $(ARGS)
@@ -47,9 +54,13 @@ test-lowest: ## run the tests with the oldest packages that pyproject.toml allow
 lock: ## requirements/ anew from pyproject.toml; ARGS=--upgrade: with new versions
 	$(or $(PYTHON),python3) -m venv $(UV)
 	$(UV)/bin/python -m pip install --quiet uv
-	$(COMPILE) --extra demo --extra tutorials --group dev \
-	    --generate-hashes $(ARGS) --output-file requirements/lock.txt
-	$(COMPILE) --extra demo --extra tutorials --group build --group test \
+	$(HASHED) pyproject.toml --extra demo --extra tutorials --group dev \
+	    --output-file requirements/lock.txt
+	printf '%s\n' cupy-cuda12x scipy pytest | \
+	    $(HASHED) - --output-file requirements/cupy-newest.txt
+	printf '%s\n' cupy-cuda12x==13.3.0 scipy pytest | \
+	    $(HASHED) - --output-file requirements/cupy-lowest.txt
+	$(COMPILE) pyproject.toml --extra demo --extra tutorials --group build --group test \
 	    --no-annotate --resolution lowest-direct --output-file requirements/lowest.txt
 
 clean: ## remove .venv and whatever else these targets leave behind

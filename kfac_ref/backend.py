@@ -40,7 +40,7 @@ def get_xp(*arrays: Array) -> ModuleType:
     if len(found) != 1:
         raise BackendError(
             f"arrays of two backends meet: {', '.join(sorted(found))}; move them to "
-            "one with kfac_ref.backend.asarray(x, like=...)"
+            "one with kfac_ref.backend.asarray(x, like=...), or to_numpy(x)"
             if found
             else "get_xp needs at least one array"
         )

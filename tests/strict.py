@@ -12,6 +12,7 @@ factorisation that fails says nothing unless `cupyx.errstate(linalg="raise")`.
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import contextmanager
 from types import ModuleType
@@ -23,6 +24,8 @@ import scipy.sparse.linalg
 import cupy_api
 
 API = cupy_api.read()
+CALLS = os.environ.get("KFAC_REF_CALLS")  # a folder for what is called with what
+calls: set[str] = set()  # where there is one, for tests/real_cupy
 COMPARISONS = "__lt__ __le__ __gt__ __ge__ __eq__ __ne__".split()
 
 
@@ -71,14 +74,40 @@ class StrictArray:
         return f"strict{self._data!r}"
 
     def __getitem__(self, key):
+        _note("cupy.ndarray.__getitem__", self, key)
         return StrictArray(self._data[_index(key, self.shape)])
 
     def __setitem__(self, key, value):
+        _note("cupy.ndarray.__setitem__", self, key, value)
         self._data[_index(key, self.shape)] = _unwrap(value)
 
 
 StrictArray.__name__ = StrictArray.__qualname__ = "ndarray"
 StrictArray.__module__ = "cupy"
+
+
+def _note(name, *args, **kwargs):
+    if CALLS:
+        named = {k: _sketch(v) for k, v in kwargs.items()}
+        calls.add(repr((name, [_sketch(a) for a in args], named)))
+
+
+def _sketch(value):
+    """What an argument is, without the numbers in it; `real_cupy` makes it again."""
+    if isinstance(value, StrictArray):
+        order = "C" if value._data.flags.c_contiguous else "F"
+        return ("array", value.shape, value.dtype.str, order)
+    if isinstance(value, tuple | list):
+        return (type(value).__name__, *map(_sketch, value))
+    if isinstance(value, slice):
+        return ("slice", value.start, value.stop, value.step)
+    if isinstance(value, np.dtype | type):
+        return ("dtype", np.dtype(value).str)
+    if isinstance(value, float):
+        return ("number", type(value).__name__)
+    if value is None or isinstance(value, bool | int | str):
+        return ("plain", value)
+    return ("ellipsis",) if value is ... else ("other", type(value).__name__)
 
 
 def _unwrap(value):
@@ -131,6 +160,7 @@ def _lift(name, function):
             signature.bind(*args, **kwargs)
         except TypeError as error:
             raise TypeError(f"{name} of CuPy: {error}") from None
+        _note(name, *args, **kwargs)
         return _wrap(function(*map(_unwrap, args), **_unwrap_values(kwargs)))
 
     return lifted
@@ -147,9 +177,11 @@ def _operator(name):
     operation = getattr(np.ndarray, name)
 
     def method(self, *others):
+        _note(f"cupy.ndarray.{name}", self, *others)
         return _wrap(operation(self._data, *map(_unwrap, others)))
 
     def in_place(self, other):
+        _note(f"cupy.ndarray.{name}", self, other)
         operation(self._data, _unwrap(other))
         return self
 
@@ -242,7 +274,9 @@ def _solve_triangular(a, b, trans=0, lower=False, **rest):
 
 class _LinearOperator:
     def __init__(self, *args, **kwargs):
-        bound = API["cupyx.scipy.sparse.linalg.LinearOperator"].bind(*args, **kwargs)
+        name = "cupyx.scipy.sparse.linalg.LinearOperator"
+        bound = API[name].bind(*args, **kwargs)
+        _note(name, *args, **kwargs)
         self._given = bound.arguments
         self.shape, self.dtype = self._given["shape"], np.dtype(self._given["dtype"])
 
