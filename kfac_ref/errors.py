@@ -198,7 +198,7 @@ def check_count(what: str, value: Any, least: int = 1) -> int:
         number = None
     if number is None or isinstance(value, bool) or number < least:
         raise ValueRangeError(
-            f"{what}: expected a whole number >= {least}, found {value!r}"
+            f"{what}: expected a whole number >= {least}, found {describe(value)}"
         )
     return number
 

@@ -21,6 +21,7 @@ from kfac_ref.errors import (
     check_finite,
     check_generator,
     check_shape,
+    describe,
     located,
 )
 from kfac_ref.layers.base import Layer, Tape
@@ -37,7 +38,7 @@ class Network:
         if not isinstance(distribution, Distribution):
             raise KfacTypeError(
                 "distribution: expected an instance, such as Categorical(), found "
-                f"{distribution!r}"
+                f"{describe(distribution)}"
             )
         self.distribution = distribution
         self.shapes = self.body.shapes()  # (d_in + 1, d_out) of each block

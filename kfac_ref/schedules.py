@@ -18,7 +18,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kfac_ref.errors import ValueRangeError
+from kfac_ref.errors import ValueRangeError, describe
 
 Schedule = Callable[[float], float]
 
@@ -26,7 +26,7 @@ Schedule = Callable[[float], float]
 def require(fits: bool, what: str, expected: str, found: object) -> None:
     """ValueRangeError unless it fits; write `fits` so that NaN does not."""
     if not fits:
-        raise ValueRangeError(f"{what}: expected {expected}, found {found!r}")
+        raise ValueRangeError(f"{what}: expected {expected}, found {describe(found)}")
 
 
 def check_step(step: float) -> None:

@@ -24,7 +24,7 @@ import numpy as np
 
 from kfac_ref.backend import Array, eigh, get_xp
 from kfac_ref.damping import factored_tikhonov
-from kfac_ref.errors import Unsupported, ValueRangeError, choose
+from kfac_ref.errors import Unsupported, ValueRangeError, choose, describe
 from kfac_ref.estimates import Estimate
 from kfac_ref.exact_blocks import dense_blocks
 from kfac_ref.matrices import (
@@ -189,7 +189,7 @@ class ChainFactors:
             if not isinstance(block, Kronecker):
                 raise Unsupported(
                     "block_tridiagonal: needs a damping rule that keeps a Kronecker "
-                    f"product, as factored_tikhonov does; found {block!r}"
+                    f"product, as factored_tikhonov does; found {describe(block)}"
                 )
         A, G = [block.A for block in blocks], [block.G for block in blocks]
         return BlockTridiagonalInverse(A, G, self.A_next, self.G_next, self.names)

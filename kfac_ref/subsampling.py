@@ -13,14 +13,16 @@ from dataclasses import replace
 import numpy as np
 
 from kfac_ref.backend import Array, asarray, get_xp
-from kfac_ref.errors import ValueRangeError, check_generator
+from kfac_ref.errors import ValueRangeError, check_generator, describe
 from kfac_ref.pairs import Chunk, Pairs
 
 
 def check_share(what: str, share: float) -> None:
     """ValueRangeError unless share is in (0, 1]."""
     if not 0.0 < share <= 1.0:
-        raise ValueRangeError(f"{what}: expected a share in (0, 1], found {share!r}")
+        raise ValueRangeError(
+            f"{what}: expected a share in (0, 1], found {describe(share)}"
+        )
 
 
 def subsample_positions(

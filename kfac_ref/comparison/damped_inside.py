@@ -11,7 +11,7 @@ from __future__ import annotations
 from itertools import accumulate, pairwise
 
 from kfac_ref.backend import Array
-from kfac_ref.errors import ValueRangeError
+from kfac_ref.errors import ValueRangeError, describe
 from kfac_ref.matrices import BlockDiagonal, Dense, SymmetricMatrix
 from kfac_ref.matrices.definite import add_to_diagonal, check_damping
 
@@ -55,8 +55,8 @@ class DampedInside(SymmetricMatrix):
         if damping != self.damping:
             raise ValueRangeError(
                 f"{self.label}: its damping, lambda = {self.damping:g}, is inside; "
-                f"expected damping={self.damping:g}, found {damping!r}; for another "
-                "lambda build the matrix again"
+                f"expected damping={self.damping:g}, found {describe(damping)}; for "
+                "another lambda build the matrix again"
             )
 
 

@@ -26,7 +26,7 @@ import math
 from collections.abc import Callable
 
 from kfac_ref.backend import Array, eigvalsh, get_xp
-from kfac_ref.errors import ValueRangeError, choose
+from kfac_ref.errors import ValueRangeError, choose, describe
 from kfac_ref.matrices import Kronecker
 
 
@@ -59,7 +59,7 @@ def check_pi(pi: float | str) -> float | str:
     if not 0 < float(pi) < math.inf:
         raise ValueRangeError(
             f"pi: expected 'trace', 'frobenius', 'operator', 'off' or a number > 0, "
-            f"found {pi!r}"
+            f"found {describe(pi)}"
         )
     return float(pi)
 

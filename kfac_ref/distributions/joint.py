@@ -9,7 +9,7 @@ import numpy as np
 
 from kfac_ref.backend import Array, get_xp
 from kfac_ref.distributions.base import Distribution, Labels
-from kfac_ref.errors import ShapeError, ValueRangeError, located
+from kfac_ref.errors import ShapeError, ValueRangeError, describe, located
 
 
 class Joint(Distribution):
@@ -134,12 +134,12 @@ def _check_part(i: int, part: tuple) -> tuple[Distribution, int, float]:
     ):
         raise ShapeError(
             f"part {i} of Joint: expected (distribution, number of outputs, weight), "
-            f"with at least 1 output, found {part!r}"
+            f"with at least 1 output, found {describe(part)}"
         )
     distribution, outputs, weight = part
     if not (0 < weight < math.inf):
         raise ValueRangeError(
             f"weight of part {i} of Joint, {distribution!r}: expected a positive "
-            f"finite number, found {weight!r}"
+            f"finite number, found {describe(weight)}"
         )
     return distribution, outputs, float(weight)

@@ -9,7 +9,13 @@ import numpy as np
 
 from kfac_ref.backend import Array, asarray, get_xp
 from kfac_ref.distributions.base import Diagonal, check_dtype
-from kfac_ref.errors import ShapeError, Unsupported, ValueRangeError, check_shape
+from kfac_ref.errors import (
+    ShapeError,
+    Unsupported,
+    ValueRangeError,
+    check_shape,
+    describe,
+)
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,7 @@ class Normal(Diagonal):
         if not (0 < self.variance < math.inf):
             raise ValueRangeError(
                 "variance of Normal: expected a positive finite number, found "
-                f"{self.variance!r}"
+                f"{describe(self.variance)}"
             )
         # a NumPy scalar would silently turn float32 into float64
         object.__setattr__(self, "variance", float(self.variance))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from kfac_ref.errors import ValueRangeError, choose
+from kfac_ref.errors import ValueRangeError, choose, describe
 from kfac_ref.layers.patches import PADDINGS, Padding, Pair
 
 
@@ -14,7 +14,7 @@ def check_size(what: str, value: Any, least: int = 1) -> int:
     """`value` as an int; ValueRangeError unless it is an integer >= `least`."""
     if not _is_integer(value) or value < least:
         raise ValueRangeError(
-            f"{what}: expected an integer of at least {least}, found {value!r}"
+            f"{what}: expected an integer of at least {least}, found {describe(value)}"
         )
     return int(value)
 
@@ -26,7 +26,7 @@ def check_pair(what: str, value: Any) -> Pair:
     if not _is_pair(value):
         raise ValueRangeError(
             f"{what}: expected an integer or a pair (vertical, horizontal), "
-            f"found {value!r}"
+            f"found {describe(value)}"
         )
     return check_size(what, value[0]), check_size(what, value[1])
 
@@ -38,7 +38,7 @@ def check_padding(what: str, value: Any) -> Padding:
     if not (_is_pair(value) and all(map(_is_pair, value))):
         raise ValueRangeError(
             f"{what}: expected one of {', '.join(PADDINGS)} or ((top, bottom), "
-            f"(left, right)), found {value!r}"
+            f"(left, right)), found {describe(value)}"
         )
     (top, bottom), (left, right) = (
         (check_size(what, low, least=0), check_size(what, high, least=0))

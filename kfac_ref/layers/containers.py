@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from kfac_ref.backend import Array
-from kfac_ref.errors import KfacTypeError, check_shape, located
+from kfac_ref.errors import KfacTypeError, check_shape, describe, located
 from kfac_ref.layers.base import Layer, Tape
 
 
@@ -19,7 +19,8 @@ class Sequential(Layer):
         for i, layer in enumerate(self.layers):
             if not isinstance(layer, Layer):
                 raise KfacTypeError(
-                    f"layer {i}: expected an instance, such as Tanh(), found {layer!r}"
+                    f"layer {i}: expected an instance, such as Tanh(), found "
+                    f"{describe(layer)}"
                 )
         self.takes_integers = bool(self.layers) and self.layers[0].takes_integers
         self.blocks = sum(layer.blocks for layer in self.layers)

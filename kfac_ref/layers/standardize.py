@@ -19,6 +19,7 @@ from kfac_ref.errors import (
     ValueRangeError,
     check_finite,
     check_shape,
+    describe,
     not_written,
 )
 from kfac_ref.layers.base import Layer, Tape, check_features
@@ -31,7 +32,7 @@ class Standardize(Layer):
         if not 0.0 < epsilon < float("inf"):
             raise ValueRangeError(
                 f"{type(self).__name__}: epsilon: expected a positive number, "
-                f"found {epsilon!r}"
+                f"found {describe(epsilon)}"
             )
         self.epsilon = float(epsilon)
 

@@ -12,6 +12,7 @@ from kfac_ref.errors import (
     ValueRangeError,
     check_finite,
     check_shape,
+    describe,
 )
 
 TILE = 256  # rows and columns that are compared with their mirror images at a time
@@ -26,7 +27,7 @@ def check_damping(damping: float) -> float:
         value = math.nan
     if not 0 <= value < math.inf:
         raise ValueRangeError(
-            f"damping: expected a finite number >= 0, found {damping!r}"
+            f"damping: expected a finite number >= 0, found {describe(damping)}"
         )
     return value
 
@@ -35,7 +36,8 @@ def check_exponent(exponent: float) -> None:
     """ValueRangeError for other powers than those that K-FAC uses."""
     if exponent not in EXPONENTS:
         raise ValueRangeError(
-            f"power: expected an exponent of -1, -1/2, 1/2 or 1, found {exponent!r}"
+            "power: expected an exponent of -1, -1/2, 1/2 or 1, found "
+            f"{describe(exponent)}"
         )
 
 

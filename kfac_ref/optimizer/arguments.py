@@ -9,7 +9,7 @@ from numbers import Real
 from typing import Any
 
 from kfac_ref.backend import Array
-from kfac_ref.errors import KfacTypeError, check_count
+from kfac_ref.errors import KfacTypeError, check_count, describe
 from kfac_ref.network import Network
 
 
@@ -24,7 +24,8 @@ def make_float(options: Any, *names: str, none: bool = False) -> None:
             continue
         if isinstance(value, bool) or not isinstance(value, Real):
             raise KfacTypeError(
-                f"{type(options).__name__} {name}: expected a number, found {value!r}"
+                f"{type(options).__name__} {name}: expected a number, found "
+                f"{describe(value)}"
             )
         object.__setattr__(options, name, float(value))
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kfac_ref.backend import Array, get_xp
-from kfac_ref.errors import ShapeError, Unsupported, ValueRangeError, choose
+from kfac_ref.errors import ShapeError, Unsupported, ValueRangeError, choose, describe
 from kfac_ref.matrices import BlockDiagonal, Dense, Diagonal, Kronecker
 from kfac_ref.structures import ChainFactors
 
@@ -47,7 +47,7 @@ class MovingAverage:
         if not 0.0 <= self.decay < 1.0:
             raise ValueRangeError(
                 f"decay of the moving average: expected a number in [0, 1), found "
-                f"{self.decay!r}"
+                f"{describe(self.decay)}"
             )
 
     def add(self, newest: Any, burn_in: bool = False) -> MovingAverage:

@@ -27,6 +27,7 @@ from kfac_ref.errors import (
     Unsupported,
     check_generator,
     choose,
+    describe,
 )
 from kfac_ref.files import write_whole
 from kfac_ref.matrices import (
@@ -170,7 +171,7 @@ def _check_origin(header: Any, optimizer: Any) -> None:
         ("format", "version of the format", "optimizer"), expected, of_file, strict=True
     ):
         if e != f:
-            raise CheckpointError(f"{what}: expected {e!r}, found {f!r}")
+            raise CheckpointError(f"{what}: expected {e!r}, found {describe(f)}")
     ours = _describe(optimizer.network)
     for e, f in zip_longest(ours, header["network"], fillvalue="nothing more"):
         if e != f:

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from kfac_ref.backend import Array, asarray, get_xp
-from kfac_ref.errors import NotFinite, ValueRangeError, choose
+from kfac_ref.errors import NotFinite, ValueRangeError, choose, describe
 from kfac_ref.matrices import BlockTridiagonalInverse, SymmetricMatrix
 from kfac_ref.network import Forward, Network
 from kfac_ref.products import CurvatureProduct
@@ -66,7 +66,9 @@ def subset_stage(
 ) -> tuple[Array, Any]:
     """A random share of the batch, in its order; all of it for 1, else at least one."""
     if not 0.0 < share <= 1.0:
-        raise ValueRangeError(f"tau: expected a share in (0, 1], found {share!r}")
+        raise ValueRangeError(
+            f"tau: expected a share in (0, 1], found {describe(share)}"
+        )
     if share == 1.0:
         return x, y
     count = max(1, round(share * len(x)))
@@ -113,7 +115,9 @@ def clip_stage(
     if constraint is None:
         return 1.0
     if not constraint > 0.0:
-        raise ValueRangeError(f"norm constraint: expected > 0, found {constraint!r}")
+        raise ValueRangeError(
+            f"norm constraint: expected > 0, found {describe(constraint)}"
+        )
     choose("norm constraint", form, CLIPS)
     other = proposal if form == "euclidean" else gradient
     squared = abs(float(proposal @ other))

@@ -27,6 +27,7 @@ from kfac_ref.errors import (
     ShapeError,
     check_count,
     check_generator,
+    describe,
     optional,
 )
 from kfac_ref.network import Network
@@ -156,7 +157,7 @@ def _batches(
 def _size(size: Number, step: int, N: int) -> int:
     if not callable(size) and not isinstance(size, NUMBERS):
         raise KfacTypeError(
-            f"batch_size: expected a number or a schedule, found {size!r}"
+            f"batch_size: expected a number or a schedule, found {describe(size)}"
         )
     value = at(size, step)
     m = round(value) if math.isfinite(value) else 0
