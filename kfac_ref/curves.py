@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from kfac_ref.backend import Array, asarray
-from kfac_ref.errors import check_count, check_generator
+from kfac_ref.errors import check_count, check_float_type, check_generator
 
 MARGIN = 1 / 7  # of the side, between the points and the edge
 BRUSH = 0.75  # pixels: the standard deviation of the stroke
@@ -33,7 +33,7 @@ def curves(
     check_generator(rng)
     count, side = check_count("count", count), check_count("side", side)
     points = rng.uniform(MARGIN, 1.0 - MARGIN, (count, 2, 3)) * side
-    images = np.empty((count, side * side), dtype)
+    images = np.empty((count, side * side), check_float_type("dtype", dtype))
     for start in range(0, count, CHUNK):
         few = slice(start, start + CHUNK)
         images[few] = _paint(points[few], side)

@@ -20,7 +20,15 @@ from typing import Any
 import numpy as np
 
 from kfac_ref.backend import Array, asarray
-from kfac_ref.errors import KfacError, ShapeError, check_shape, choose, optional
+from kfac_ref.errors import (
+    KfacError,
+    ShapeError,
+    check_count,
+    check_float_type,
+    check_shape,
+    choose,
+    optional,
+)
 
 LARGEST = 2**28  # bytes: no file may claim to hold more (MNIST holds 2**25.5)
 SPLITS = {"train": "train", "test": "t10k"}  # our names, and those of the files
@@ -40,9 +48,10 @@ def digits(dtype: Any = np.float64) -> tuple[Array, Array]:
 
     Raises ExtraMissing without scikit-learn.
     """
+    float_type = check_float_type("dtype", dtype)
     load_digits = optional("sklearn.datasets", "the digits").load_digits
     pixels, labels = load_digits(return_X_y=True)
-    return asarray(_scaled(pixels, 16, dtype)), asarray(labels.astype(np.int64))
+    return asarray(_scaled(pixels, 16, float_type)), asarray(labels.astype(np.int64))
 
 
 def mnist(
@@ -52,6 +61,7 @@ def mnist(
 
     Raises DatasetMissing, and DatasetError for files that are not what they should be.
     """
+    float_type = check_float_type("dtype", dtype)
     prefix = SPLITS[choose("split", split, SPLITS)]
     image_file, label_file = _find(
         Path(folder), f"{prefix}-images?idx3-ubyte", f"{prefix}-labels?idx1-ubyte"
@@ -67,12 +77,12 @@ def mnist(
             f"{label_file}: expected labels from 0 to 9, found {labels.max()} "
             f"(label number {labels.argmax()} counted from 0)"
         )
-    x = _scaled(images, 255, dtype)
+    x = _scaled(images, 255, float_type)
     x = x.reshape(len(x), -1) if flat else x[..., None]
     return asarray(x), asarray(labels.astype(np.int64))
 
 
-def _scaled(pixels: np.ndarray, largest: int, dtype: Any) -> np.ndarray:
+def _scaled(pixels: np.ndarray, largest: int, dtype: np.dtype) -> np.ndarray:
     x = pixels.astype(dtype)
     x /= largest  # in place: the images of MNIST are 0.4 GB in float64
     return x
@@ -85,7 +95,8 @@ def shrink(images: Array, factor: int) -> Array:
     """
     check_shape("images", images, ("N", "H", "W", "C"))
     N, H, W, C = images.shape
-    if factor < 1 or H % factor or W % factor:
+    factor = check_count("factor", factor)
+    if H % factor or W % factor:
         raise ShapeError(
             f"factor: expected a divisor of both sides, {H} and {W}, found {factor}"
         )
@@ -98,7 +109,7 @@ def read_idx(path: str | Path, dimensions: int) -> np.ndarray:
 
     At most LARGEST bytes are read, and at most one more than the header claims.
     """
-    path = Path(path)
+    path, dimensions = Path(path), check_count("dimensions", dimensions)
     try:
         with path.open("rb") as file:
             zipped = file.read(2) == b"\x1f\x8b"

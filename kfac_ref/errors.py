@@ -12,13 +12,29 @@ import operator
 import reprlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
+FLOATS = ("float64", "float32")
+
 
 class KfacError(Exception):
-    """Any error that this package raises on purpose."""
+    """Any error that this package raises on purpose; it survives pickle and copy."""
+
+    def __reduce__(self) -> Any:
+        """As made by the built-in base, whatever the arguments of its constructor."""
+        reduced: Any = super().__reduce__()
+        kind, message, *attributes = reduced
+        return _remake, (kind, message), *attributes
+
+
+def _remake(kind: type[KfacError], message: tuple) -> KfacError:
+    error = kind.__new__(kind, *message)
+    builtin: Any = next(b for b in kind.__mro__ if b.__module__ == "builtins")
+    builtin.__init__(error, *message)
+    return error
 
 
 class ShapeError(KfacError, ValueError):
@@ -161,7 +177,8 @@ def located(where: str) -> Iterator[None]:
     try:
         yield
     except (ShapeError, ValueRangeError, BackendError) as error:
-        raise type(error)(f"{where}: {error}") from None
+        error.args = (f"{where}: {error}",)  # it keeps its kind and its attributes
+        raise
 
 
 INSTALLED_AS = {"sklearn": "scikit-learn"}  # where package and module differ in name
@@ -191,7 +208,10 @@ def not_written(instance: Any, method: str) -> NotImplementedError:
 
 
 def check_count(what: str, value: Any, least: int = 1) -> int:
-    """`value` as an int if it is a whole number >= `least`, of any integer type."""
+    """`value` as Python's int if it is a whole number >= `least`; ValueRangeError.
+
+    Any type of integer is one, and a 0-d array of integers; a bool is none.
+    """
     try:
         number = operator.index(value)
     except TypeError:
@@ -201,6 +221,48 @@ def check_count(what: str, value: Any, least: int = 1) -> int:
             f"{what}: expected a whole number >= {least}, found {describe(value)}"
         )
     return number
+
+
+def check_number(what: str, value: Any, expected: str = "a number") -> float:
+    """`value` as Python's float, NaN and infinity included; KfacTypeError.
+
+    Any type of real number is one, and a 0-d array of them; a bool or a string is none.
+    float32 arrays stay float32 beside it: NumPy's float64 would change them.
+    """
+    known = isinstance(value, Real) and not isinstance(value, bool)
+    if known or (getattr(value, "ndim", None) == 0 and value.dtype.kind in "iuf"):
+        return float(value)
+    raise KfacTypeError(f"{what}: expected {expected}, found {describe(value)}")
+
+
+def check_real(what: str, value: Any, expected: str = "a number") -> int | float:
+    """As `check_number`, but a whole number stays an int."""
+    number = check_number(what, value, expected)
+    try:
+        return operator.index(value)
+    except TypeError:
+        return number
+
+
+def check_flag(what: str, value: Any) -> bool:
+    """`value` as Python's bool if it is True or False; KfacTypeError."""
+    is_array = getattr(value, "ndim", None) == 0 and value.dtype.kind == "b"
+    if isinstance(value, bool) or is_array:
+        return bool(value)
+    raise KfacTypeError(f"{what}: expected True or False, found {describe(value)}")
+
+
+def check_float_type(what: str, dtype: Any) -> np.dtype:
+    """float64 or float32 of this machine's byte order; ValueRangeError for others."""
+    try:
+        name = np.dtype(dtype).name
+    except TypeError:
+        name = ""
+    if name not in FLOATS:
+        raise ValueRangeError(
+            f"{what}: expected float64 or float32, found {describe(dtype)}"
+        )
+    return np.dtype(name)
 
 
 def check_generator(rng: Any) -> None:

@@ -26,16 +26,21 @@ import numpy as np
 from kfac_ref.backend import Array, asarray
 from kfac_ref.distributions.base import Distribution
 from kfac_ref.errors import ValueRangeError, check_count, choose, not_written
+from kfac_ref.values import Value
 
 Rng = Any  # numpy.random.Generator, or None for an estimate that draws nothing
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Estimate(Value):
     """Base: `draw` once for all examples, `vectors` for some of them."""
 
     samples: int = 1
     is_random = False  # needs a random generator, and the outputs of all examples
+
+    def __post_init__(self) -> None:
+        check_count(f"{type(self).__name__} samples", self.samples)
+        super().__post_init__()
 
     def needs_labels(self, distribution: Distribution) -> bool:
         """Does it look at the observed labels?"""

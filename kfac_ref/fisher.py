@@ -8,6 +8,7 @@ The exact Fisher is nothing special: all columns of the output Fisher's root
 from __future__ import annotations
 
 from kfac_ref.backend import Array, get_xp
+from kfac_ref.errors import check_count
 from kfac_ref.exact_blocks import dense_blocks
 from kfac_ref.matrices import Dense
 from kfac_ref.network import Network
@@ -62,7 +63,7 @@ def _matrix(
     block: int | None,
     memory: int,
 ) -> Dense:
-    check_block(network, block)
+    block, memory = check_block(network, block), check_count("memory (bytes)", memory)
     name = f"{matrix} matrix" + ("" if block is None else f" of {network.names[block]}")
     rooted = matrix != "ggn" or network.distribution.natural
     if network.body.mixes_examples or not rooted:

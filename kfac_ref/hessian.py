@@ -15,9 +15,10 @@ from kfac_ref.errors import BackendError, ShapeError, optional
 from kfac_ref.matrices import Dense
 from kfac_ref.network import Network
 from kfac_ref.products import check_block
+from kfac_ref.values import Value
 
 
-class HessianProduct:
+class HessianProduct(Value):
     """Products with d^2 loss / d params^2, or with one layer's diagonal block.
 
     `product(v)` for v (P,) or (P, m); `operator()` is a LinearOperator. Raises
@@ -35,26 +36,30 @@ class HessianProduct:
         network.loss(params, x, y)  # all checks
         if get_xp(x, *params) is not np:
             raise BackendError("the Hessian goes through autograd: host arrays only")
-        check_block(network, block)
+        self.network, self.params, self.x, self.y = network, params, x, y
+        self.block = block = check_block(network, block)
         shapes = network.shapes if block is None else [network.shapes[block]]
         self.size = sum(d * o for d, o in shapes)
         self.dtype = params[0].dtype
-
-        def loss(theta: Array) -> Array:
-            if block is None:
-                moved = network.unflatten(theta)
-            else:
-                moved = [
-                    *params[:block],
-                    theta.reshape(shapes[0]),
-                    *params[block + 1 :],
-                ]
-            z, _ = network.forward(moved, x)
-            return network.distribution.loss(z, y).mean()
-
         theta = network.flatten(params) if block is None else params[block].ravel()
         autograd = optional("autograd.differential_operators", "the Hessian")
-        self._hvp = autograd.make_hvp(loss)(theta)[0]
+        self._hvp = autograd.make_hvp(self._loss)(theta)[0]
+
+    def __reduce__(self) -> Any:
+        """Made anew: what autograd has traced cannot be pickled."""
+        arguments = self.network, self.params, self.x, self.y, self.block
+        return type(self), arguments
+
+    def _loss(self, theta: Array) -> Array:
+        """The loss as a function of what the derivatives are taken by."""
+        network, params, block = self.network, self.params, self.block
+        if block is None:
+            moved = network.unflatten(theta)
+        else:
+            own = theta.reshape(network.shapes[block])
+            moved = [*params[:block], own, *params[block + 1 :]]
+        z, _ = network.forward(moved, self.x)
+        return network.distribution.loss(z, self.y).mean()
 
     def product(self, v: Array) -> Array:
         """H v, for v (P,) or (P, m)."""
@@ -80,6 +85,7 @@ def hessian_matrix(
 ) -> Dense:
     """d^2 loss / d params^2 as a matrix, (P, P); it may be indefinite."""
     product = HessianProduct(network, params, x, y, block)
+    block = product.block
     H = product.product(np.eye(product.size, dtype=product.dtype))
     name = "Hessian" + ("" if block is None else f" of {network.names[block]}")
     return Dense((H + H.T) / 2.0, name)  # symmetric but for rounding

@@ -16,15 +16,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from kfac_ref.errors import choose
+from kfac_ref.errors import check_count, check_number, choose
 from kfac_ref.matrices.definite import check_damping
 from kfac_ref.schedules import require
+from kfac_ref.values import Value
 
 OMEGA_2 = math.sqrt(19 / 20) ** 20  # for T_2 = 20
 
 
 @dataclass(frozen=True)
-class LevenbergMarquardt:
+class LevenbergMarquardt(Value):
     """The rule that moves lambda: `if rule.due(step): damping = rule(damping, rho)`.
 
     nan: what a rho that is not a number does, "error", "grow" or "keep". any_fall:
@@ -45,9 +46,9 @@ class LevenbergMarquardt:
 
     def __post_init__(self) -> None:
         name = "LevenbergMarquardt"
+        check_count(f"{name} period", self.period)
+        super().__post_init__()
         require(0 < self.decay <= 1, name, "0 < decay <= 1", self.decay)
-        whole = isinstance(self.period, int) and self.period >= 1
-        require(whole, name, "period a whole number >= 1", self.period)
         thresholds, bounds = (self.lower, self.upper), (self.minimum, self.maximum)
         require(self.lower <= self.upper, name, "lower <= upper", thresholds)
         ordered = 0 <= self.minimum <= self.maximum
@@ -61,18 +62,18 @@ class LevenbergMarquardt:
 
     def due(self, step: int) -> bool:
         """Is lambda moved after this step (counted from 0)? Every `period` steps."""
-        return (step + 1) % self.period == 0
+        return (check_count("step", step, least=0) + 1) % self.period == 0
 
     def __call__(
         self, damping: float, rho: float, predicted: float | None = None
     ) -> float:
         """The new lambda, between minimum and maximum. any_fall needs M(delta)."""
-        damping, rho = check_damping(damping), float(rho)
+        damping, rho = check_damping(damping), check_number("rho", rho)
         known = not math.isnan(rho) or self.nan != "error"
         require(known, "rho", "a number (or the rule with nan='grow' or 'keep')", rho)
         known = predicted is not None or not self.any_fall
         require(known, "predicted", "M(delta), which any_fall needs", predicted)
-        fell_anyway = self.any_fall and rho < 0 < float(predicted or 0)
+        fell_anyway = self.any_fall and rho < 0 < check_number("predicted", predicted)
         if rho > self.upper or fell_anyway:
             damping *= self.omega
         elif rho < self.lower or (math.isnan(rho) and self.nan == "grow"):
@@ -91,6 +92,11 @@ def gamma_candidates(
     gamma itself comes first, so that it wins ties; at a bound there are two. Martens &
     Grosse 2015, section 6.6.
     """
+    gamma, omega_2 = check_number("gamma", gamma), check_number("omega_2", omega_2)
+    minimum, maximum = (
+        check_number("minimum", minimum),
+        check_number("maximum", maximum),
+    )
     require(0 < gamma < math.inf, "gamma", "a finite number > 0", gamma)
     require(0 < omega_2 < 1, "omega_2", "0 < omega_2 < 1", omega_2)
     ordered = 0 <= minimum <= maximum

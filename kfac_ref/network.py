@@ -14,11 +14,13 @@ import numpy as np
 from kfac_ref.backend import Array, asarray, get_xp
 from kfac_ref.distributions.base import Distribution
 from kfac_ref.errors import (
+    FLOATS,
     KfacTypeError,
     ShapeError,
     ValueRangeError,
     check_batch,
     check_finite,
+    check_float_type,
     check_generator,
     check_shape,
     describe,
@@ -26,11 +28,10 @@ from kfac_ref.errors import (
 )
 from kfac_ref.layers.base import Layer, Tape
 from kfac_ref.layers.containers import Sequential
+from kfac_ref.values import Value
 
-FLOATS = ("float64", "float32")
 
-
-class Network:
+class Network(Value):
     """`Network([Dense(64, 20), Tanh(), Dense(20, 10)], Categorical())`."""
 
     def __init__(self, layers: list[Layer] | Layer, distribution: Distribution):
@@ -51,9 +52,8 @@ class Network:
     def init(self, rng: np.random.Generator, dtype: type = np.float64) -> list[Array]:
         """Initial parameters, float64 or float32, on the current backend."""
         check_generator(rng)
-        if np.dtype(dtype).name not in FLOATS:
-            raise ValueRangeError(f"dtype: expected float64 or float32, found {dtype}")
-        return [asarray(W.astype(dtype)) for W in self.body.init(rng)]
+        float_type = check_float_type("dtype", dtype)
+        return [asarray(W.astype(float_type)) for W in self.body.init(rng)]
 
     def forward(self, params: list[Array], x: Array) -> tuple[Array, Tape]:
         """Outputs z (N, ..., C) of the batch x (N, ...), and the tape."""
@@ -162,8 +162,8 @@ class Network:
             self.distribution.check_labels(z, y)
 
 
-@dataclass(frozen=True)
-class Forward:
+@dataclass(frozen=True, eq=False)
+class Forward(Value):
     """A forward pass, done once for all that needs it: `network.run(params, x)`.
 
     The outputs z are (N, ..., C); the tape is that of `network.body`.

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -29,19 +30,23 @@ from kfac_ref.errors import (
 from kfac_ref.estimates import Estimate, Expectation, make_estimate
 from kfac_ref.matrices.definite import check_alike, check_floats
 from kfac_ref.network import Forward, Network
+from kfac_ref.values import Value
 
 MEMORY = 2**28  # bytes, beyond the result, that a computation may take
 CACHE = 2**24  # bytes of propagated vectors at a time, where a few at a time will do
 
+Backward = Callable[[int, int], list[Array]]  # vectors first:last -> g of every block
+Make = Callable[[int, int], "Chunk"]  # of the examples start:stop
 
-@dataclass(frozen=True)
-class Chunk:
+
+@dataclass(frozen=True, eq=False)
+class Chunk(Value):
     """Some examples: `a` of every block (n, T, d_in + 1), and `g` (K, n, T, d_out)."""
 
     a: list[Array]
     count: int  # K
     size: int  # bytes of the g of every block for one vector
-    backward: Callable[[int, int], list[Array]]
+    backward: Backward
 
     def g(self) -> list[Array]:
         """g of every block, all K vectors."""
@@ -54,8 +59,8 @@ class Chunk:
             yield self.backward(start, min(start + step, self.count))
 
 
-@dataclass(frozen=True)
-class Pairs:
+@dataclass(frozen=True, eq=False)
+class Pairs(Value):
     """The pairs of N examples. `positions` is T of each block, `count` is K."""
 
     names: list[str]
@@ -66,7 +71,7 @@ class Pairs:
     like: Array  # any array of the same backend and dtype
     mixes_examples: bool
     memory: int
-    make: Callable[[int, int], Chunk]
+    make: Make
     left_out: Sequence[int] = ()  # positions of each block (subsampling.py)
 
     @property
@@ -95,24 +100,32 @@ class Pairs:
 
     def select(self, blocks: Sequence[int]) -> Pairs:
         """The pairs of some blocks alone; the same vectors are propagated."""
-
-        def make(start: int, stop: int) -> Chunk:
-            whole = self.make(start, stop)
-
-            def backward(first: int, last: int) -> list[Array]:
-                g = whole.backward(first, last)
-                return [g[i] for i in blocks]
-
-            return replace(whole, a=[whole.a[i] for i in blocks], backward=backward)
-
+        blocks = [check_count("block", i, least=0) for i in blocks]
         return replace(
             self,
             names=[self.names[i] for i in blocks],
             shapes=[self.shapes[i] for i in blocks],
             positions=[self.positions[i] for i in blocks],
-            make=make,
+            make=partial(_selected_chunk, self.make, blocks),
             left_out=[self.left_out[i] for i in blocks] if self.left_out else (),
         )
+
+
+# What makes chunks is a function with its arguments, no closure: pairs can be pickled.
+
+
+def _selected_chunk(make: Make, blocks: list[int], start: int, stop: int) -> Chunk:
+    """Some blocks of a chunk."""
+    whole = make(start, stop)
+    backward = partial(_selected_g, whole.backward, blocks)
+    return replace(whole, a=[whole.a[i] for i in blocks], backward=backward)
+
+
+def _selected_g(
+    backward: Backward, blocks: list[int], first: int, last: int
+) -> list[Array]:
+    g = backward(first, last)
+    return [g[i] for i in blocks]
 
 
 def propagate(
@@ -150,13 +163,7 @@ def propagate(
     if y is not None:
         network.check_labels(z, y)
     drawn = chosen.draw(network.distribution, z, y, rng)
-
-    def make(start: int, stop: int) -> Chunk:
-        mine = forward
-        if mine is None or stop - start < len(x):
-            mine = _pass(network, params, x[start:stop])
-        return _chunk(mine, chosen, chosen.take(drawn, start, stop), positions)
-
+    of = forward if forward is not None else (network, params, x)
     return Pairs(
         network.names,
         network.shapes,
@@ -166,7 +173,7 @@ def propagate(
         z,
         network.body.mixes_examples,
         memory,
-        make,
+        partial(_propagated_chunk, of, chosen, drawn, positions),
     )
 
 
@@ -175,23 +182,45 @@ def _pass(network: Network, params: list[Array], x: Array) -> Forward:
     return Forward(network, params, x, *network.forward(params, x))
 
 
-def _chunk(
-    forward: Forward, estimate: Estimate, drawn: Array, positions: list[int]
+def _propagated_chunk(
+    of: Forward | tuple[Network, list[Array], Array],
+    estimate: Estimate,
+    drawn: Array,
+    positions: list[int],
+    start: int,
+    stop: int,
 ) -> Chunk:
-    """The examples of a forward pass, with what was drawn for them."""
-    network, z, tape = forward.network, forward.z, forward.tape
-    blocks = list(zip(network.names, network.shapes, positions, strict=True))
+    """Some examples, with what was drawn for them; `of` a pass that is done, or not."""
+    if isinstance(of, Forward) and stop - start == len(of.x):
+        forward = of
+    else:
+        given = (of.network, of.params, of.x) if isinstance(of, Forward) else of
+        network, params, x = given
+        forward = _pass(network, params, x[start:stop])
+    network, z, mine = forward.network, forward.z, estimate.take(drawn, start, stop)
+    outputs = zip(network.shapes, positions, strict=True)
+    size = len(z) * z.itemsize * sum(T * o for (_, o), T in outputs)
+    backward = partial(_propagated_g, forward, estimate, mine, positions)
+    return Chunk(network.body.inputs(forward.tape), estimate.count(z), size, backward)
 
-    def backward(first: int, last: int) -> list[Array]:
-        dz = estimate.vectors(network.distribution, z, drawn, first, last)
-        g = network.body.backward(forward.params, tape, dz, input_needed=False)[1]
-        k, n = dz.shape[:2]
-        for gi, (name, (_, o), T) in zip(g, blocks, strict=True):
-            check_shape(f"g of layer {name}, (k, n, T, d_out)", gi, (k, n, T, o))
-        return g
 
-    size = len(z) * z.itemsize * sum(T * o for _, (_, o), T in blocks)
-    return Chunk(network.body.inputs(tape), estimate.count(z), size, backward)
+def _propagated_g(
+    forward: Forward,
+    estimate: Estimate,
+    drawn: Array,
+    positions: list[int],
+    first: int,
+    last: int,
+) -> list[Array]:
+    """g of every block, for the vectors first:last."""
+    network, z = forward.network, forward.z
+    dz = estimate.vectors(network.distribution, z, drawn, first, last)
+    g = network.body.backward(forward.params, forward.tape, dz, input_needed=False)[1]
+    k, n = dz.shape[:2]
+    blocks = zip(g, network.names, network.shapes, positions, strict=True)
+    for gi, name, (_, o), T in blocks:
+        check_shape(f"g of layer {name}, (k, n, T, d_out)", gi, (k, n, T, o))
+    return g
 
 
 def _positions(forward: Forward) -> list[int]:
@@ -249,16 +278,20 @@ def given_pairs(
         check_batch(f"g of {name}", gi)
     check_alike("a and g", *a, *g)
     check_floats("a and g", a[0])
-    per_vector = sum(gi[0, 0].nbytes for gi in g)
-
-    def make(start: int, stop: int) -> Chunk:
-        return Chunk(
-            [ai[start:stop] for ai in a],
-            K,
-            (stop - start) * per_vector,
-            lambda first, last: [gi[first:last, start:stop] for gi in g],
-        )
-
+    memory = check_count("memory (bytes)", memory)
     shapes = [(ai.shape[-1], gi.shape[-1]) for ai, gi in zip(a, g, strict=True)]
     positions = [ai.shape[1] for ai in a]
+    make = partial(_given_chunk, a, g)
     return Pairs(names, shapes, positions, N, K, a[0], False, memory, make)
+
+
+def _given_chunk(a: list[Array], g: list[Array], start: int, stop: int) -> Chunk:
+    mine = [ai[start:stop] for ai in a]
+    size = (stop - start) * sum(gi[0, 0].nbytes for gi in g)
+    return Chunk(mine, len(g[0]), size, partial(_given_g, g, start, stop))
+
+
+def _given_g(
+    g: list[Array], start: int, stop: int, first: int, last: int
+) -> list[Array]:
+    return [gi[first:last, start:stop] for gi in g]

@@ -25,11 +25,12 @@ from kfac_ref.errors import (
     choose,
 )
 from kfac_ref.network import Forward, Network
+from kfac_ref.values import Value
 
 MATRICES = ("fisher", "ggn", "empirical")
 
 
-class CurvatureProduct:
+class CurvatureProduct(Value):
     """Products with the Fisher, the GGN or the empirical Fisher, mean over examples.
 
     `product(v)` is C v, `factor(u)` is B u and `factor_transpose(v)` is B^T v, with
@@ -57,7 +58,7 @@ class CurvatureProduct:
         self.matrix = choose("matrix", matrix, MATRICES)
         forward = network.run(params, x, forward)
         self.network, self.params, self.y = network, params, y
-        self.block = check_block(network, block)
+        self.block = block = check_block(network, block)
         self.z, self.tape = forward.z, forward.tape
         natural = network.distribution.natural
         if y is not None:

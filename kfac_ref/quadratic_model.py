@@ -25,13 +25,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from kfac_ref.backend import Array, get_xp, to_numpy
-from kfac_ref.errors import NotPositiveDefinite, ShapeError, ValueRangeError
+from kfac_ref.errors import (
+    NotPositiveDefinite,
+    ShapeError,
+    ValueRangeError,
+    check_count,
+    check_number,
+)
 from kfac_ref.matrices.definite import check_damping
 from kfac_ref.products import CurvatureProduct
+from kfac_ref.values import Value
 
 
-@dataclass(frozen=True)
-class QuadraticModel:
+@dataclass(frozen=True, eq=False)
+class QuadraticModel(Value):
     """M on the span of m directions; all arrays on the host, float64.
 
     curvature, decay and metric are (m, m): d_i^T C d_j, d_i^T diag(eta) d_j, d_i^T d_j;
@@ -72,13 +79,16 @@ class QuadraticModel:
         NotPositiveDefinite where M has no minimum.
         """
         K, c = self.matrix(damping, l2), np.zeros(len(self.slope))
-        for i, value in (fixed or {}).items():
-            if not 0 <= i < len(c):
+        held = set()
+        for index, value in (fixed or {}).items():
+            i = check_count("fixed: index", index, least=0)
+            if i >= len(c):
                 raise ValueRangeError(
                     f"fixed: expected an index from 0 to {len(c) - 1}, found {i}"
                 )
-            c[i] = value
-        free = [i for i in range(len(c)) if i not in (fixed or {})]
+            c[i] = check_number(f"fixed: coefficient {i}", value)
+            held.add(i)
+        free = [i for i in range(len(c)) if i not in held]
         free = _independent(K, free, damping, 100 * self.rounding)
         right = -(self.slope + K @ c)[free]
         c[free] = np.linalg.solve(K[np.ix_(free, free)], right)
@@ -113,10 +123,10 @@ def quadratic_model(
         curved = product(xp.stack(list(directions), axis=1))  # (P, m)
         C = _inner(directions, list(curved.T))
     metric = _inner(directions, directions)
-    if isinstance(l2, int | float):
-        E = float(l2) * metric
-    else:
+    if getattr(l2, "ndim", 0):
         E = _inner(directions, [l2 * d for d in directions])
+    else:
+        E = check_number("l2", l2) * metric
     C, E, D = ((M + M.T) / 2 for M in (C, E, metric))
     rounding = float(np.finfo(gradient.dtype).eps)
     return QuadraticModel(C, E, D, _inner([gradient], directions)[0], rounding)
@@ -134,6 +144,8 @@ def reduction_ratio(before: float, after: float, predicted: float) -> float:
     -grad / lambda, along which M is half of what its linear part says.
     Raises ValueRangeError where M predicts no change: rho is then 0/0.
     """
+    before, after = check_number("before", before), check_number("after", after)
+    predicted = check_number("predicted", predicted)
     if predicted == 0.0:
         raise ValueRangeError("reduction_ratio: the model predicts a change of zero")
     return (after - before) / predicted

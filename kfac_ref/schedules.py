@@ -18,7 +18,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kfac_ref.errors import ValueRangeError, describe
+from kfac_ref.errors import ValueRangeError, check_number, check_real, describe
+from kfac_ref.values import Value
 
 Schedule = Callable[[float], float]
 
@@ -29,8 +30,11 @@ def require(fits: bool, what: str, expected: str, found: object) -> None:
         raise ValueRangeError(f"{what}: expected {expected}, found {describe(found)}")
 
 
-def check_step(step: float) -> None:
-    require(0 <= step < math.inf, "schedule", "a step >= 0", step)
+def check_step(step: float) -> float:
+    """`step` as Python's own number, >= 0."""
+    number = check_real("schedule, step", step)
+    require(0 <= number < math.inf, "schedule", "a step >= 0", step)
+    return number
 
 
 def check_finite_numbers(what: object, *numbers: float) -> None:
@@ -39,33 +43,35 @@ def check_finite_numbers(what: object, *numbers: float) -> None:
 
 
 @dataclass(frozen=True)
-class Constant:
+class Constant(Value):
     """The same value at every step."""
 
     value: float
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_finite_numbers(self, self.value)
 
     def __call__(self, step: float) -> float:
-        check_step(step)
+        step = check_step(step)
         return self.value
 
 
 @dataclass(frozen=True)
-class Exponential:
+class Exponential(Value):
     """initial * rate^step, without end: `Bounded` stops it."""
 
     initial: float
     rate: float
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_finite_numbers(self, self.initial, self.rate)
         require(self.rate > 0, "Exponential", "rate > 0", self.rate)
         require(self.initial != 0, "Exponential", "initial not 0", self.initial)
 
     def __call__(self, step: float) -> float:
-        check_step(step)
+        step = check_step(step)
         try:
             return self.initial * self.rate**step
         except OverflowError:  # Python's, for floats; beyond all bounds
@@ -74,7 +80,9 @@ class Exponential:
     @classmethod
     def through(cls, initial: float, final: float, steps: float) -> Exponential:
         """The one that is `final` at `steps`: initial (final / initial)^(step / n)."""
-        check_finite_numbers("Exponential.through", initial, final, steps)
+        what = "Exponential.through"
+        initial, final, steps = (check_number(what, n) for n in (initial, final, steps))
+        check_finite_numbers(what, initial, final, steps)
         fits = initial != 0 and final / initial > 0 and steps > 0
         expected = "initial and final of one sign, not 0, and steps > 0"
         require(fits, "Exponential.through", expected, (initial, final, steps))
@@ -82,7 +90,7 @@ class Exponential:
 
 
 @dataclass(frozen=True)
-class Polynomial:
+class Polynomial(Value):
     """(initial - final) (1 - step / steps)^power + final, from `steps` on final.
 
     A line for power = 1. LBANN's update interval is int() of such a line.
@@ -94,53 +102,56 @@ class Polynomial:
     power: float = 1.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_finite_numbers(self, self.initial, self.final, self.steps, self.power)
         require(self.steps > 0, "Polynomial", "steps > 0", self.steps)
         require(self.power > 0, "Polynomial", "power > 0", self.power)
 
     def __call__(self, step: float) -> float:
-        check_step(step)
+        step = check_step(step)
         left = 1 - min(step / self.steps, 1.0)
         return (self.initial - self.final) * left**self.power + self.final
 
 
 @dataclass(frozen=True)
-class WarmUp:
+class WarmUp(Value):
     """A line from `initial` to then(0) in `steps` steps; afterwards `then`."""
 
     initial: float
-    steps: float
+    steps: int | float  # whole, if `then` shall see whole steps
     then: Schedule
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_finite_numbers(self, self.initial, self.steps)
         require(self.steps > 0, "WarmUp", "steps > 0", self.steps)
 
     def __call__(self, step: float) -> float:
-        check_step(step)
+        step = check_step(step)
         if step >= self.steps:
             return self.then(step - self.steps)
         return self.initial + (self.then(0) - self.initial) * step / self.steps
 
 
 @dataclass(frozen=True)
-class Delayed:
+class Delayed(Value):
     """then(0) for `steps` steps; afterwards `then` from its beginning."""
 
-    steps: float
+    steps: int | float  # whole, if `then` shall see whole steps
     then: Schedule
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_finite_numbers(self, self.steps)
         require(self.steps >= 0, "Delayed", "steps >= 0", self.steps)
 
     def __call__(self, step: float) -> float:
-        check_step(step)
+        step = check_step(step)
         return self.then(max(step - self.steps, 0))
 
 
 @dataclass(frozen=True)
-class ApproachTarget:
+class ApproachTarget(Value):
     """LBANN's damping with two numbers and damping_warmup_steps.
 
     v <- (1 - alpha) v + alpha target before each step, the first too, with
@@ -159,6 +170,7 @@ class ApproachTarget:
     steps: float = 100
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_finite_numbers(self, self.initial, self.target, self.steps)
         fits = 0 < self.target <= self.initial
         found = (self.initial, self.target)
@@ -172,13 +184,13 @@ class ApproachTarget:
         return 2 * math.log10(self.initial / self.target) / self.steps
 
     def __call__(self, step: float) -> float:
-        check_step(step)
+        step = check_step(step)
         left = (1 - self.alpha) ** (step + 1)
         return self.target + left * (self.initial - self.target)
 
 
 @dataclass(frozen=True)
-class Bounded:
+class Bounded(Value):
     """Another schedule, but never below `low` and never above `high`."""
 
     then: Schedule
@@ -186,8 +198,9 @@ class Bounded:
     high: float = math.inf
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         fits = self.low <= self.high
         require(fits, "Bounded", "low <= high", (self.low, self.high))
 
     def __call__(self, step: float) -> float:
-        return min(max(self.then(step), self.low), self.high)
+        return min(max(self.then(check_step(step)), self.low), self.high)

@@ -40,6 +40,7 @@ from kfac_ref.matrices.definite import rounding_error
 from kfac_ref.nearest_kronecker import nearest_kronecker
 from kfac_ref.network import Network
 from kfac_ref.pairs import MEMORY, Pairs, propagate
+from kfac_ref.values import Value
 
 Bases = list[tuple[Array, Array]]
 
@@ -163,8 +164,8 @@ def block_tridiagonal(pairs: Pairs, damping: float) -> BlockTridiagonalInverse:
     return chain_factors(pairs).damped(lambda block: factored_tikhonov(block, damping))
 
 
-@dataclass(frozen=True)
-class ChainFactors:
+@dataclass(frozen=True, eq=False)
+class ChainFactors(Value):
     """The factors of the three bands of F~, not damped yet: what can be averaged."""
 
     A: list[Array]

@@ -9,20 +9,23 @@ those of all examples together.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from kfac_ref.backend import Array, asarray, get_xp
-from kfac_ref.errors import ValueRangeError, check_generator, describe
-from kfac_ref.pairs import Chunk, Pairs
+from kfac_ref.errors import ValueRangeError, check_generator, check_number, describe
+from kfac_ref.pairs import Backward, Chunk, Pairs
 
 
-def check_share(what: str, share: float) -> None:
-    """ValueRangeError unless share is in (0, 1]."""
-    if not 0.0 < share <= 1.0:
+def check_share(what: str, share: float) -> float:
+    """`share` as Python's float, in (0, 1]; ValueRangeError, KfacTypeError."""
+    number = check_number(what, share)
+    if not 0.0 < number <= 1.0:
         raise ValueRangeError(
             f"{what}: expected a share in (0, 1], found {describe(share)}"
         )
+    return number
 
 
 def subsample_positions(
@@ -36,7 +39,7 @@ def subsample_positions(
     pairs: the others need D_nk, which is a sum over all positions.
     Raises ValueRangeError.
     """
-    check_share("share of the positions", share)
+    share = check_share("share of the positions", share)
     kept = [max(1, round(share * T)) for T in pairs.positions]
     if kept == pairs.positions:
         return pairs
@@ -48,26 +51,36 @@ def subsample_positions(
     ]
     scales = [(T / k) ** 0.5 for T, k in zip(pairs.positions, kept, strict=True)]
 
-    def make(start: int, stop: int) -> Chunk:
-        whole = pairs.make(start, stop)
-        here = [
-            None if t is None else asarray(t[start:stop], like=pairs.like)
-            for t in chosen
-        ]
-        size = whole.size * sum(kept) // sum(pairs.positions)
-
-        def backward(first: int, last: int) -> list[Array]:
-            g = whole.backward(first, last)
-            return [_take(gi, t) for gi, t in zip(g, here, strict=True)]
-
-        a = [_take(ai, t) for ai, t in zip(whole.a, here, strict=True)]
-        a = [ai if s == 1 else ai * s for ai, s in zip(a, scales, strict=True)]
-        return Chunk(a, whole.count, size, backward)
-
+    make = partial(_thinned_chunk, pairs, kept, chosen, scales)
     left_out = [T - k for T, k in zip(pairs.positions, kept, strict=True)]
     thinned = replace(pairs, positions=kept, make=make, left_out=left_out)
     both = pairs.numbers + thinned.numbers  # a chunk has all of them, and those kept
     return replace(thinned, memory=pairs.memory * thinned.numbers // both)
+
+
+def _thinned_chunk(
+    pairs: Pairs,
+    kept: list[int],
+    chosen: list[np.ndarray | None],
+    scales: list[float],
+    start: int,
+    stop: int,
+) -> Chunk:
+    """The positions `chosen` of a chunk."""
+    whole = pairs.make(start, stop)
+    here = [
+        None if t is None else asarray(t[start:stop], like=pairs.like) for t in chosen
+    ]
+    a = [_take(ai, t) for ai, t in zip(whole.a, here, strict=True)]
+    a = [ai if s == 1 else ai * s for ai, s in zip(a, scales, strict=True)]
+    size = whole.size * sum(kept) // sum(pairs.positions)
+    return Chunk(a, whole.count, size, partial(_thinned_g, whole.backward, here))
+
+
+def _thinned_g(
+    backward: Backward, here: list[Array | None], first: int, last: int
+) -> list[Array]:
+    return [_take(gi, t) for gi, t in zip(backward(first, last), here, strict=True)]
 
 
 def _draw(rng: np.random.Generator, N: int, T: int) -> np.ndarray:

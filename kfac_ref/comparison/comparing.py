@@ -31,10 +31,12 @@ from kfac_ref.errors import (
     check_shape,
 )
 from kfac_ref.matrices import SymmetricMatrix
+from kfac_ref.matrices.definite import check_damping
+from kfac_ref.values import Value
 
 
-@dataclass(frozen=True)
-class Built:
+@dataclass(frozen=True, eq=False)
+class Built(Value):
     """A matrix, and how many seconds it took to build."""
 
     matrix: SymmetricMatrix
@@ -64,6 +66,7 @@ def compare(
     ValueRangeError, and NotPositiveDefinite where damping is too small for the exact
     matrix or an approximation.
     """
+    damping = check_damping(damping)
     layers = names or [f"layer {i}" for i in range(len(gradient))]
     if not isinstance(approximations, Mapping):
         raise KfacTypeError(
@@ -92,8 +95,8 @@ def compare(
     return Comparison(damping, sorted(rows, key=lambda row: order.index(row.layer)))
 
 
-@dataclass(frozen=True)
-class _Scope:
+@dataclass(frozen=True, eq=False)
+class _Scope(Value):
     """The exact side, computed once: of one layer, or (None) of the whole matrix."""
 
     layer: str | None

@@ -52,7 +52,7 @@ class DampedInside(SymmetricMatrix):
         return self.damped.eigenvalues() - self.damping
 
     def _check(self, damping: float) -> None:
-        if damping != self.damping:
+        if check_damping(damping) != self.damping:
             raise ValueRangeError(
                 f"{self.label}: its damping, lambda = {self.damping:g}, is inside; "
                 f"expected damping={self.damping:g}, found {describe(damping)}; for "

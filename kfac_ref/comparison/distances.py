@@ -20,6 +20,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from kfac_ref.backend import Array, asarray, get_xp, to_numpy
 from kfac_ref.errors import ShapeError, ValueRangeError
 from kfac_ref.matrices import SymmetricMatrix
+from kfac_ref.matrices.definite import check_damping
 
 
 def relative_frobenius_error(
@@ -110,6 +111,7 @@ def angle_between(u: Array, v: Array) -> float:
 
 def damped_norm(v: Array, exact: SymmetricMatrix, damping: float) -> float:
     """sqrt(v^T (F + lambda I) v)."""
+    damping = check_damping(damping)
     return math.sqrt(float(v @ (exact @ v)) + damping * float(v @ v))
 
 

@@ -8,10 +8,11 @@ from itertools import compress
 from typing import Any
 
 from kfac_ref.errors import choose
+from kfac_ref.values import Value
 
 
 @dataclass(frozen=True)
-class Row:
+class Row(Value):
     """The numbers of one approximation, for one layer or (layer None) as a whole."""
 
     approximation: str
@@ -27,8 +28,8 @@ class Row:
     solve_seconds: float  # one gradient preconditioned, factorisation included
 
 
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, eq=False)
+class Comparison(Value):
     """What `compare` found: `print` it, `to_dict` it, `plot` it."""
 
     damping: float

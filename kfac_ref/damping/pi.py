@@ -26,7 +26,7 @@ import math
 from collections.abc import Callable
 
 from kfac_ref.backend import Array, eigvalsh, get_xp
-from kfac_ref.errors import ValueRangeError, choose, describe
+from kfac_ref.errors import ValueRangeError, check_number, choose, describe
 from kfac_ref.matrices import Kronecker
 
 
@@ -56,12 +56,13 @@ def check_pi(pi: float | str) -> float | str:
     """A name ("off" is 1), or a number > 0. Raises UnknownName, ValueRangeError."""
     if isinstance(pi, str):
         return 1.0 if choose("pi", pi, [*SIZES, "off"]) == "off" else pi
-    if not 0 < float(pi) < math.inf:
+    number = check_number("pi", pi)
+    if not 0 < number < math.inf:
         raise ValueRangeError(
             f"pi: expected 'trace', 'frobenius', 'operator', 'off' or a number > 0, "
             f"found {describe(pi)}"
         )
-    return float(pi)
+    return number
 
 
 def find_pi(matrix: Kronecker, pi: float | str = "trace") -> float:

@@ -25,13 +25,14 @@ from kfac_ref.structures import (
     full,
     kronecker,
 )
+from kfac_ref.values import Value
 
 SAMPLES = [1, 2, 4, 8, 16, 32, 64, 128]  # labels sampled for each example
 DRAWS, FEW = 2, 500  # how often; for how many examples (all would take minutes)
 
 
-@dataclass(frozen=True)
-class Sampling:
+@dataclass(frozen=True, eq=False)
+class Sampling(Value):
     """Errors against the exact Fisher of `examples` examples: a row for each number."""
 
     examples: int
@@ -40,8 +41,8 @@ class Sampling:
     kfac: list[list[float]]  # of K-FAC from the same labels
 
 
-@dataclass(frozen=True)
-class Measurement:
+@dataclass(frozen=True, eq=False)
+class Measurement(Value):
     """All that the report needs."""
 
     exact: Built

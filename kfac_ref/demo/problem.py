@@ -17,6 +17,7 @@ from kfac_ref.distributions import Categorical
 from kfac_ref.errors import KfacError, located, optional
 from kfac_ref.layers import Dense, Layer, Tanh
 from kfac_ref.network import Network
+from kfac_ref.values import Value
 
 CLASSES = 10
 LARGEST = 6000  # parameters
@@ -29,7 +30,7 @@ class TooLarge(KfacError, ValueError):
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Value):
     """What the command line says. Martens & Grosse 2015, figures 2 to 6: the net."""
 
     steps: int = 7
@@ -40,8 +41,8 @@ class Settings:
     damping: float = 0.03
 
 
-@dataclass(frozen=True)
-class Problem:
+@dataclass(frozen=True, eq=False)
+class Problem(Value):
     """A net, its initial parameters, a batch, and a sentence about the data."""
 
     settings: Settings

@@ -12,10 +12,11 @@ from kfac_ref.network import Network
 from kfac_ref.pairs import Pairs, propagate
 from kfac_ref.products import CurvatureProduct
 from kfac_ref.structures import block_diagonal, kronecker
+from kfac_ref.values import Value
 
 
-@dataclass
-class Training:
+@dataclass(eq=False)
+class Training(Value):
     """Where training ended, and what was seen before each step and at the end."""
 
     params: list[Array]

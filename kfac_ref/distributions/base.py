@@ -25,11 +25,12 @@ import numpy as np
 
 from kfac_ref.backend import Array, get_xp
 from kfac_ref.errors import Unsupported, ValueRangeError, not_written
+from kfac_ref.values import Value
 
 Labels = Any  # an array, or for several losses (`Joint`) a list of arrays, one for each
 
 
-class Distribution:
+class Distribution(Value):
     """Base of all predictive distributions."""
 
     natural: bool = True  # are z natural parameters, so that Hessian = Fisher?

@@ -9,7 +9,14 @@ import numpy as np
 
 from kfac_ref.backend import Array, get_xp
 from kfac_ref.distributions.base import Distribution, Labels
-from kfac_ref.errors import ShapeError, ValueRangeError, describe, located
+from kfac_ref.errors import (
+    ShapeError,
+    ValueRangeError,
+    check_count,
+    check_number,
+    describe,
+    located,
+)
 
 
 class Joint(Distribution):
@@ -126,20 +133,16 @@ def _of(y: Labels, i: int) -> Array | None:
 
 def _check_part(i: int, part: tuple) -> tuple[Distribution, int, float]:
     fits = isinstance(part, list | tuple) and len(part) == 3
-    if not (
-        fits
-        and isinstance(part[0], Distribution)
-        and isinstance(part[1], int)
-        and part[1] > 0
-    ):
+    if not (fits and isinstance(part[0], Distribution)):
         raise ShapeError(
             f"part {i} of Joint: expected (distribution, number of outputs, weight), "
             f"with at least 1 output, found {describe(part)}"
         )
-    distribution, outputs, weight = part
+    distribution, where = part[0], f"of part {i} of Joint, {part[0]!r}"
+    outputs = check_count(f"outputs {where}", part[1])
+    weight = check_number(f"weight {where}", part[2])
     if not (0 < weight < math.inf):
         raise ValueRangeError(
-            f"weight of part {i} of Joint, {distribution!r}: expected a positive "
-            f"finite number, found {describe(weight)}"
+            f"weight {where}: expected a positive finite number, found {weight!r}"
         )
-    return distribution, outputs, float(weight)
+    return distribution, outputs, weight

@@ -30,13 +30,12 @@ class Normal(Diagonal):
     normalized: bool = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not (0 < self.variance < math.inf):
             raise ValueRangeError(
                 "variance of Normal: expected a positive finite number, found "
                 f"{describe(self.variance)}"
             )
-        # a NumPy scalar would silently turn float32 into float64
-        object.__setattr__(self, "variance", float(self.variance))
 
     def check_labels(self, z: Array, y: Array) -> None:
         check_shape("labels", y, z.shape)

@@ -24,11 +24,12 @@ import numpy as np
 
 from kfac_ref.backend import Array, get_xp
 from kfac_ref.errors import check_shape, not_written
+from kfac_ref.values import Value
 
 Tape = Any  # what forward keeps for jvp, vjp and read_a
 
 
-class Layer:
+class Layer(Value):
     """Base of all layers; by itself it has no parameters."""
 
     blocks: int = 0  # number of parameter matrices

@@ -5,13 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from kfac_ref.backend import Array
-from kfac_ref.errors import check_shape, located
-from kfac_ref.layers.arguments import (
-    check_padding,
-    check_pair,
-    check_size,
-    show_pair,
-)
+from kfac_ref.errors import check_count, check_flag, check_shape, located
+from kfac_ref.layers.arguments import check_padding, check_pair, show_pair
 from kfac_ref.layers.base import Layer, Tape
 from kfac_ref.layers.dense import Dense
 from kfac_ref.layers.initializers import Initializer, glorot
@@ -47,13 +42,14 @@ class Conv2d(Layer):
         bias: bool = True,
         initializer: Initializer = glorot,
     ):
-        self.c_in = check_size("Conv2d: c_in", c_in)
-        self.c_out = check_size("Conv2d: c_out", c_out)
+        self.c_in = check_count("Conv2d: c_in", c_in)
+        self.c_out = check_count("Conv2d: c_out", c_out)
         self.kernel = check_pair("Conv2d: kernel", kernel)
         self.stride = check_pair("Conv2d: stride", stride)
         self.padding = check_padding("Conv2d: padding", padding)
         self.dilation = check_pair("Conv2d: dilation", dilation)
         self.initializer = initializer
+        bias = check_flag("Conv2d: bias", bias)
         self.dense = Dense(
             self.kernel[0] * self.kernel[1] * self.c_in, self.c_out, bias
         )

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from kfac_ref.backend import Array, get_xp
-from kfac_ref.layers.arguments import check_size
+from kfac_ref.errors import check_count, check_flag
 from kfac_ref.layers.base import Layer, Tape, append_one, check_features
 from kfac_ref.layers.initializers import Initializer, glorot
 
 
-@dataclass(repr=False)
+@dataclass(repr=False, eq=False)
 class Dense(Layer):
     """y = [x, 1] W on the last axis; axes between first and last are positions t.
 
@@ -27,8 +27,9 @@ class Dense(Layer):
     blocks = 1
 
     def __post_init__(self) -> None:
-        check_size("Dense: d_in", self.d_in)
-        check_size("Dense: d_out", self.d_out)
+        self.d_in = check_count("Dense: d_in", self.d_in)
+        self.d_out = check_count("Dense: d_out", self.d_out)
+        self.bias = check_flag("Dense: bias", self.bias)
 
     def __repr__(self) -> str:
         return f"Dense({self.d_in}, {self.d_out}{'' if self.bias else ', bias=False'})"

@@ -8,13 +8,12 @@ from typing import NoReturn
 import numpy as np
 
 from kfac_ref.backend import Array, get_xp
-from kfac_ref.errors import Unsupported, ValueRangeError, check_shape
-from kfac_ref.layers.arguments import check_size
+from kfac_ref.errors import Unsupported, ValueRangeError, check_count, check_shape
 from kfac_ref.layers.base import Layer, Tape
 from kfac_ref.layers.initializers import Initializer, glorot
 
 
-@dataclass(repr=False)
+@dataclass(repr=False, eq=False)
 class Embedding(Layer):
     """y = W[x]: word x is row x of W (V, d_out); later axes of x are positions t.
 
@@ -29,8 +28,8 @@ class Embedding(Layer):
     takes_integers = True
 
     def __post_init__(self) -> None:
-        check_size("Embedding: words", self.words)
-        check_size("Embedding: d_out", self.d_out)
+        self.words = check_count("Embedding: words", self.words)
+        self.d_out = check_count("Embedding: d_out", self.d_out)
 
     def __repr__(self) -> str:
         return f"Embedding({self.words}, {self.d_out})"

@@ -9,11 +9,12 @@ returns a float64 matrix on the host. `fans` is (fan_in, fan_out) where they dif
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
-from kfac_ref.errors import ValueRangeError
-from kfac_ref.layers.arguments import check_size
+from kfac_ref.errors import ValueRangeError, check_count
+from kfac_ref.values import Value
 
 Initializer = Callable[..., np.ndarray]
 Fans = tuple[int, int] | None
@@ -43,32 +44,40 @@ def he(
     return _normal(rng, shape, bias, fans, 2.0)
 
 
-def sparse(
-    connections: int = 15, scale: float = 1.0, hidden_bias: float = 0.0
-) -> Initializer:
+@dataclass(frozen=True)
+class sparse(Value):
     """An initializer: each unit gets `connections` incoming weights from N(0, scale^2).
 
     All its other weights are zero, every bias is `hidden_bias` (Martens 2010, section
     5). For tanh units, Sutskever et al. 2013 take scale 0.25 and bias 0.5. The
     initializer raises ValueRangeError for layers of fewer inputs than connections.
     """
-    check_size("sparse: connections", connections)
 
-    def initializer(
-        rng: np.random.Generator, shape: tuple[int, int], bias: bool, fans: Fans = None
+    connections: int = 15
+    scale: float = 1.0
+    hidden_bias: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_count("sparse: connections", self.connections)
+        super().__post_init__()
+
+    def __call__(
+        self,
+        rng: np.random.Generator,
+        shape: tuple[int, int],
+        bias: bool,
+        fans: Fans = None,
     ) -> np.ndarray:
         d_in, d_out = shape[0] - bias, shape[1]
-        if d_in < connections:
+        if d_in < self.connections:
             raise ValueRangeError(
-                f"sparse: expected a layer of at least {connections} inputs, one for "
-                f"each connection, found {d_in}; use sparse(connections={d_in})"
+                f"sparse: expected a layer of at least {self.connections} inputs, one "
+                f"for each connection, found {d_in}; use sparse(connections={d_in})"
             )
-        first = np.arange(d_in)[:, None] < np.full(d_out, connections)
+        first = np.arange(d_in)[:, None] < np.full(d_out, self.connections)
         chosen = rng.permuted(first, axis=0)  # each column for itself
-        weights = rng.normal(0.0, scale, (d_in, d_out))
-        return _with_bias(np.where(chosen, weights, 0.0), bias, hidden_bias)
-
-    return initializer
+        weights = rng.normal(0.0, self.scale, (d_in, d_out))
+        return _with_bias(np.where(chosen, weights, 0.0), bias, self.hidden_bias)
 
 
 def _normal(

@@ -17,6 +17,7 @@ from types import ModuleType
 
 from kfac_ref.backend import Array, get_xp
 from kfac_ref.errors import ShapeError
+from kfac_ref.values import Value
 
 PADDINGS = ("SAME", "VALID", "CIRCULAR")
 Pair = tuple[int, int]
@@ -24,7 +25,7 @@ Padding = str | tuple[Pair, Pair]  # explicit: ((top, bottom), (left, right))
 
 
 @dataclass(frozen=True)
-class Axis:
+class Axis(Value):
     """One axis of the image, and what is read along it."""
 
     size: int
@@ -55,7 +56,7 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class Grid:
+class Grid(Value):
     """Both axes: images (..., h, w, c) and their patches (..., T, kh*kw, c)."""
 
     rows: Axis

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from kfac_ref.backend import Array, get_xp
-from kfac_ref.layers.arguments import check_size
+from kfac_ref.errors import check_count
 from kfac_ref.layers.base import Layer, Tape, append_one, check_features
 
 
-@dataclass(repr=False)
+@dataclass(repr=False, eq=False)
 class ScaleShift(Layer):
     """y = x * W[0] + W[1] on the last axis; W is (2, C), at first ones and zeros.
 
@@ -28,7 +28,7 @@ class ScaleShift(Layer):
     blocks = 1
 
     def __post_init__(self) -> None:
-        check_size("ScaleShift: channels", self.channels)
+        self.channels = check_count("ScaleShift: channels", self.channels)
 
     def __repr__(self) -> str:
         return f"ScaleShift({self.channels})"

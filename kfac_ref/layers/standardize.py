@@ -18,6 +18,7 @@ from kfac_ref.errors import (
     ShapeError,
     ValueRangeError,
     check_finite,
+    check_number,
     check_shape,
     describe,
     not_written,
@@ -29,12 +30,12 @@ class Standardize(Layer):
     """y = (x - mean) / sqrt(variance + epsilon); subclasses say over which axes."""
 
     def __init__(self, epsilon: float = 1e-5):
-        if not 0.0 < epsilon < float("inf"):
+        what = f"{type(self).__name__}: epsilon"
+        self.epsilon = check_number(what, epsilon)
+        if not 0.0 < self.epsilon < float("inf"):
             raise ValueRangeError(
-                f"{type(self).__name__}: epsilon: expected a positive number, "
-                f"found {describe(epsilon)}"
+                f"{what}: expected a positive number, found {describe(epsilon)}"
             )
-        self.epsilon = float(epsilon)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(epsilon={self.epsilon:g})"

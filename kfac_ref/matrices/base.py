@@ -13,6 +13,8 @@ Nothing else is clipped. Eigenvalues that are given (Diagonal, EigenKronecker) h
 such error: there, positive means > 0, and `power(1/2)` raises for any that is < 0. What
 `power(1, damping)` of a Kronecker product returns remembers the error of its values.
 
+`M == N` is True or False: are they of one kind, from equal arrays, and called the same?
+
 To add a kind: subclass `SymmetricMatrix`; write `_product`, `to_dense` and `storage`;
 override the rest where the structure makes it cheaper than the dense matrix.
 """
@@ -25,12 +27,12 @@ from typing import Any
 from kfac_ref.backend import Array, cholesky_solve, get_xp, linear_operator
 from kfac_ref.errors import ShapeError, not_written
 from kfac_ref.matrices.definite import check_damping, factorize
+from kfac_ref.values import Value
 
 
-class SymmetricMatrix:
+class SymmetricMatrix(Value):
     """Base of all kinds; what it computes, it computes from the dense matrix."""
 
-    __array_ufunc__ = None  # array @ M is refused, not tried entry by entry
     damping_inside = False  # does it stand for F + lambda I? The damping rules say so
 
     def __init__(self, like: Array, size: int, name: str = ""):

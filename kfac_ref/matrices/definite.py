@@ -7,10 +7,12 @@ from itertools import combinations_with_replacement
 
 from kfac_ref.backend import Array, cholesky, eigh, get_xp, to_numpy
 from kfac_ref.errors import (
+    KfacTypeError,
     NotPositiveDefinite,
     ShapeError,
     ValueRangeError,
     check_finite,
+    check_number,
     check_shape,
     describe,
 )
@@ -20,10 +22,10 @@ EXPONENTS = (-1, -0.5, 0.5, 1)
 
 
 def check_damping(damping: float) -> float:
-    """lambda as a Python float (float32 arrays stay float32); finite and >= 0."""
+    """lambda as Python's float, finite and >= 0; ValueRangeError."""
     try:
-        value = float(damping)
-    except (TypeError, ValueError):
+        value = check_number("damping", damping)
+    except KfacTypeError:
         value = math.nan
     if not 0 <= value < math.inf:
         raise ValueRangeError(
@@ -32,13 +34,14 @@ def check_damping(damping: float) -> float:
     return value
 
 
-def check_exponent(exponent: float) -> None:
-    """ValueRangeError for other powers than those that K-FAC uses."""
-    if exponent not in EXPONENTS:
+def check_exponent(exponent: float) -> float:
+    """One of the powers that K-FAC uses, as Python's float; ValueRangeError."""
+    if isinstance(exponent, bool) or exponent not in EXPONENTS:
         raise ValueRangeError(
             "power: expected an exponent of -1, -1/2, 1/2 or 1, found "
             f"{describe(exponent)}"
         )
+    return float(exponent)
 
 
 def check_floats(what: str, array: Array) -> None:

@@ -48,8 +48,8 @@ class Dense(SymmetricMatrix):
         return rows @ self.matrix
 
     def power(self, exponent: float, damping: float = 0.0) -> Dense:
-        check_exponent(exponent)
-        result = power(self.matrix, exponent, check_damping(damping), self.label)
+        exponent, damping = check_exponent(exponent), check_damping(damping)
+        result = power(self.matrix, exponent, damping, self.label)
         return Dense(result, self.name)
 
     def trace(self) -> float:

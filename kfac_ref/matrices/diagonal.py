@@ -36,8 +36,8 @@ class Diagonal(SymmetricMatrix):
         return rows * self._power(-1, damping)
 
     def power(self, exponent: float, damping: float = 0.0) -> Diagonal:
-        check_exponent(exponent)
-        return Diagonal(self._power(exponent, check_damping(damping)), self.name)
+        exponent, damping = check_exponent(exponent), check_damping(damping)
+        return Diagonal(self._power(exponent, damping), self.name)
 
     def _power(self, exponent: float, damping: float) -> Array:
         return spectral_power(self.values + damping, exponent, damping, self.label)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from copy import copy
 
 from kfac_ref.backend import Array, get_xp
-from kfac_ref.errors import ValueRangeError, check_shape
+from kfac_ref.errors import ValueRangeError, check_number, check_shape
 from kfac_ref.matrices.base import SymmetricMatrix
 from kfac_ref.matrices.definite import (
     check_alike,
@@ -47,7 +47,7 @@ class EigenKronecker(SymmetricMatrix):
         check_alike(what, U_A, U_G, values)
         super().__init__(values, values.size, name)
         self.U_A, self.U_G, self.values = U_A, U_G, values
-        self.rounding = rounding
+        self.rounding = check_number(f"{what}: rounding", rounding)
 
     @property
     def storage(self) -> int:
@@ -64,8 +64,8 @@ class EigenKronecker(SymmetricMatrix):
         return self._scale(rows, self._power(-1, damping))
 
     def power(self, exponent: float, damping: float = 0.0) -> EigenKronecker:
-        check_exponent(exponent)
-        other = self._with(self._power(exponent, check_damping(damping)))
+        exponent, damping = check_exponent(exponent), check_damping(damping)
+        other = self._with(self._power(exponent, damping))
         other.rounding = self.rounding if exponent == 1 else 0.0
         return other
 
@@ -90,7 +90,7 @@ class EigenKronecker(SymmetricMatrix):
     def _with(self, values: Array) -> EigenKronecker:
         """Other eigenvalues for the same eigenvectors, which are checked already."""
         other = copy(self)
-        other.values = values
+        other.values = other._like = values
         return other
 
     def _power(self, exponent: float, damping: float) -> Array:

@@ -68,8 +68,7 @@ class Kronecker(SymmetricMatrix):
 
     def power(self, exponent: float, damping: float = 0.0) -> SymmetricMatrix:
         """A Kronecker product without damping, an EigenKronecker with damping."""
-        check_exponent(exponent)
-        damping = check_damping(damping)
+        exponent, damping = check_exponent(exponent), check_damping(damping)
         if damping:
             return self._damped(damping, exponent)
         A = power(self.A, exponent, 0.0, f"factor A of {self.label}")
@@ -107,7 +106,7 @@ class Kronecker(SymmetricMatrix):
     def _with(self, A: Array, G: Array, name: str) -> Kronecker:
         """Other factors, known to be symmetric: they are not checked again."""
         other = copy(self)
-        other.A, other.G, other.name = A, G, name
+        other.A, other.G, other.name, other._like = A, G, name, A
         return other
 
     def _cholesky(self, letter: str) -> Array:

@@ -24,12 +24,13 @@ from kfac_ref.backend import Array, get_xp
 from kfac_ref.errors import ShapeError, Unsupported, ValueRangeError, choose, describe
 from kfac_ref.matrices import BlockDiagonal, Dense, Diagonal, Kronecker
 from kfac_ref.structures import ChainFactors
+from kfac_ref.values import Value
 
 AVERAGES = ("latest", "plain", "paper", "debiased", "first", "zero", "identity")
 
 
-@dataclass(frozen=True)
-class MovingAverage:
+@dataclass(frozen=True, eq=False)
+class MovingAverage(Value):
     """The average so far: `value` of `count` matrices (None of none).
 
     `total` is the sum of the weights that the values have beside the newest one's, 1.
@@ -43,6 +44,7 @@ class MovingAverage:
     value: Any = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         choose("average", self.variant, AVERAGES)
         if not 0.0 <= self.decay < 1.0:
             raise ValueRangeError(

@@ -17,20 +17,22 @@ from typing import Any
 import numpy as np
 
 from kfac_ref.backend import Array, get_xp
+from kfac_ref.errors import check_number
 from kfac_ref.network import Forward, Network
-from kfac_ref.optimizer.arguments import make_float, starting_point
+from kfac_ref.optimizer.arguments import starting_point
 from kfac_ref.optimizer.stages import (
     check_finite_stage,
     forward_stage,
     loss_stage,
 )
 from kfac_ref.schedules import Schedule, require
+from kfac_ref.values import Value
 
 Number = float | Schedule
 
 
-@dataclass(frozen=True)
-class Step:
+@dataclass(frozen=True, eq=False)
+class Step(Value):
     """The trace of a step."""
 
     loss: float  # h before the step
@@ -41,18 +43,17 @@ class Step:
     lambda_: float | None = None  # damping, for the next step
 
 
-@dataclass(frozen=True)
-class Baseline:
+@dataclass(frozen=True, eq=False)
+class Baseline(Value):
     """What the baselines share."""
 
     network: Network
-    learning_rate: Number
+    learning_rate: float | Schedule
     l2: float = field(default=0.0, kw_only=True)
 
     def __post_init__(self) -> None:
         name = type(self).__name__
-        make_float(self, "learning_rate", none=True)
-        make_float(self, "l2")
+        super().__post_init__()
         if not callable(self.learning_rate):
             found = self.learning_rate
             require(0 < found < math.inf, f"{name} learning_rate", "> 0", found)
@@ -80,11 +81,11 @@ class Baseline:
 
 def at(number: Number, step: int) -> float:
     """The value of a number or schedule at a step."""
-    return float(number(step)) if callable(number) else number
+    return check_number("schedule", number(step)) if callable(number) else number
 
 
-@dataclass(frozen=True)
-class SGDState:
+@dataclass(frozen=True, eq=False)
+class SGDState(Value):
     """theta, and v."""
 
     theta: Array
@@ -92,7 +93,7 @@ class SGDState:
     step: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SGD(Baseline):
     """v <- mu v - alpha grad h(theta), theta <- theta + v: classical momentum (Polyak).
 
@@ -101,12 +102,11 @@ class SGD(Baseline):
     is taken; it moves by mu' v' - alpha grad, v' and mu' those of the next step.
     """
 
-    momentum: Number = 0.0
+    momentum: float | Schedule = 0.0
     nesterov: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        make_float(self, "momentum", none=True)
         if not callable(self.momentum):
             mu = self.momentum
             require(0 <= mu < 1, "SGD momentum", "a number in [0, 1)", mu)
@@ -128,8 +128,8 @@ class SGD(Baseline):
         return SGDState(theta, velocity, k + 1), Step(loss, gradient, update, alpha, mu)
 
 
-@dataclass(frozen=True)
-class AdamState:
+@dataclass(frozen=True, eq=False)
+class AdamState(Value):
     """theta, and the moving averages m of the gradient and v of its square."""
 
     theta: Array
@@ -138,7 +138,7 @@ class AdamState:
     step: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Adam(Baseline):
     """theta <- theta - alpha m^ / (sqrt(v^) + epsilon). Kingma & Ba 2015, algorithm 1.
 
@@ -152,7 +152,6 @@ class Adam(Baseline):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        make_float(self, "beta_1", "beta_2", "epsilon")
         for name in ("beta_1", "beta_2"):
             beta = getattr(self, name)
             require(0 <= beta < 1, f"Adam {name}", "a number in [0, 1)", beta)

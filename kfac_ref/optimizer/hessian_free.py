@@ -19,8 +19,8 @@ from scipy.sparse.linalg import LinearOperator, cg
 from kfac_ref.backend import Array, asarray, get_xp, to_numpy
 from kfac_ref.errors import choose
 from kfac_ref.levenberg_marquardt import LevenbergMarquardt
-from kfac_ref.optimizer.arguments import make_float, starting_point
-from kfac_ref.optimizer.baselines import Baseline, Number, Step, at
+from kfac_ref.optimizer.arguments import starting_point
+from kfac_ref.optimizer.baselines import Baseline, Step, at
 from kfac_ref.optimizer.stages import (
     check_finite_stage,
     loss_alone_stage,
@@ -28,13 +28,14 @@ from kfac_ref.optimizer.stages import (
 )
 from kfac_ref.products import MATRICES
 from kfac_ref.quadratic_model import quadratic_model, reduction_ratio
-from kfac_ref.schedules import require
+from kfac_ref.schedules import Schedule, require
+from kfac_ref.values import Value
 
 Product = Callable[[Array], Array]
 
 
-@dataclass(frozen=True)
-class HessianFreeState:
+@dataclass(frozen=True, eq=False)
+class HessianFreeState(Value):
     """theta, the last proposal, lambda."""
 
     theta: Array
@@ -43,7 +44,7 @@ class HessianFreeState:
     step: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class HessianFreeStep(Step):
     """The trace of a step."""
 
@@ -52,7 +53,7 @@ class HessianFreeStep(Step):
     iterations: int = 0  # of conjugate gradients
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class HessianFree(Baseline):
     """theta <- theta + alpha Delta, where that does not raise h on the batch.
 
@@ -61,7 +62,7 @@ class HessianFree(Baseline):
     is `tolerance` times the gradient.
     """
 
-    learning_rate: Number = 1.0
+    learning_rate: float | Schedule = 1.0
     lambda_: float = 1.0
     lambda_rule: LevenbergMarquardt | None = field(
         default_factory=lambda: LevenbergMarquardt(decay=2 / 3, period=1)
@@ -74,7 +75,6 @@ class HessianFree(Baseline):
     def __post_init__(self) -> None:
         super().__post_init__()
         choose("matrix", self.matrix, MATRICES)
-        make_float(self, "lambda_", "tolerance", "warm_start")
         for name, fits, expected in (
             ("lambda_", 0 <= self.lambda_ < math.inf, ">= 0"),
             ("iterations", self.iterations >= 1, ">= 1"),

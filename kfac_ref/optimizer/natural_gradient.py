@@ -11,22 +11,23 @@ from kfac_ref.backend import Array
 from kfac_ref.errors import Unsupported, choose
 from kfac_ref.fisher import empirical_fisher_matrix, fisher_matrix, ggn_matrix
 from kfac_ref.matrices import Dense
-from kfac_ref.optimizer.arguments import make_float, starting_point
-from kfac_ref.optimizer.baselines import Baseline, Number, Step, at
+from kfac_ref.optimizer.arguments import starting_point
+from kfac_ref.optimizer.baselines import Baseline, Step, at
 from kfac_ref.optimizer.stages import check_finite_stage
 from kfac_ref.products import MATRICES
-from kfac_ref.schedules import require
+from kfac_ref.schedules import Schedule, require
+from kfac_ref.values import Value
 
 
-@dataclass(frozen=True)
-class NaturalGradientState:
+@dataclass(frozen=True, eq=False)
+class NaturalGradientState(Value):
     """theta alone."""
 
     theta: Array
     step: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class NaturalGradient(Baseline):
     """theta <- theta - alpha (C + (lambda + eta) I)^-1 grad h. Amari 1998.
 
@@ -35,7 +36,7 @@ class NaturalGradient(Baseline):
     NotPositiveDefinite.
     """
 
-    learning_rate: Number = 1.0
+    learning_rate: float | Schedule = 1.0
     lambda_: float = 0.0
     matrix: str = "fisher"
     limit: int = 5000
@@ -43,7 +44,6 @@ class NaturalGradient(Baseline):
     def __post_init__(self) -> None:
         super().__post_init__()
         choose("matrix", self.matrix, MATRICES)
-        make_float(self, "lambda_")
         fits = 0 <= self.lambda_ < math.inf
         require(fits, "NaturalGradient lambda_", ">= 0", self.lambda_)
         P = self.network.size

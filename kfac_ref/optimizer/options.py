@@ -23,23 +23,20 @@ from kfac_ref.errors import Unsupported, ValueRangeError, choose
 from kfac_ref.levenberg_marquardt import OMEGA_2, LevenbergMarquardt
 from kfac_ref.matrices import SymmetricMatrix
 from kfac_ref.network import Network
-from kfac_ref.optimizer.arguments import make_float, make_whole
 from kfac_ref.optimizer.averages import MovingAverage
 from kfac_ref.optimizer.stages import CLIPS
 from kfac_ref.optimizer.statistics import Estimates, Structures, choices
 from kfac_ref.products import MATRICES
 from kfac_ref.schedules import require
+from kfac_ref.values import Value
 
 MOMENTA = ("update", "gradient")
-PERIODS = (
-    "statistics_every", "inverse_every", "inverse_early", "gamma_every", "first_step",
-)  # fmt: skip
 SIZES = ("lambda_", "l2", "weight_decay")
 SHARES = ("tau_1", "tau_2", "position_share")
 
 
-@dataclass(frozen=True)
-class Options:
+@dataclass(frozen=True, eq=False)
+class Options(Value):
     """The options of K-FAC."""
 
     network: Network
@@ -80,13 +77,11 @@ class Options:
     first_step: int = 1
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         choose("momentum_of", self.momentum_of, MOMENTA)
         choose("clip", self.clip, CLIPS)
         choose("matrix", self.matrix, (*MATRICES, "approximation"))
         self._check_statistics()
-        make_whole(self, *PERIODS)
-        make_float(self, *SIZES, *SHARES, "gamma_factor")
-        make_float(self, "learning_rate", "momentum", "norm_constraint", none=True)
         for name in SIZES:
             value = getattr(self, name)
             require(0 <= value < math.inf, name, "a finite number >= 0", value)

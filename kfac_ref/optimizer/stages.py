@@ -33,6 +33,7 @@ from kfac_ref.network import Forward, Network
 from kfac_ref.products import CurvatureProduct
 from kfac_ref.quadratic_model import QuadraticModel
 from kfac_ref.structures import ChainFactors
+from kfac_ref.subsampling import check_share
 
 CLIPS = ("fisher", "fisher_no_rate", "euclidean")
 
@@ -65,10 +66,7 @@ def subset_stage(
     x: Array, y: Any, share: float, rng: np.random.Generator
 ) -> tuple[Array, Any]:
     """A random share of the batch, in its order; all of it for 1, else at least one."""
-    if not 0.0 < share <= 1.0:
-        raise ValueRangeError(
-            f"tau: expected a share in (0, 1], found {describe(share)}"
-        )
+    share = check_share("tau", share)
     if share == 1.0:
         return x, y
     count = max(1, round(share * len(x)))

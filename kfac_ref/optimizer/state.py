@@ -9,10 +9,11 @@ from kfac_ref.backend import Array
 from kfac_ref.matrices import SymmetricMatrix
 from kfac_ref.optimizer.averages import MovingAverage
 from kfac_ref.quadratic_model import QuadraticModel
+from kfac_ref.values import Value
 
 
-@dataclass(frozen=True)
-class State:
+@dataclass(frozen=True, eq=False)
+class State(Value):
     """Everything that one step hands to the next."""
 
     theta: Array  # (P,)
@@ -26,8 +27,8 @@ class State:
     step: int = 0  # steps done
 
 
-@dataclass(frozen=True)
-class Proposal:
+@dataclass(frozen=True, eq=False)
+class Proposal(Value):
     """From the gradient to an update, for one gamma."""
 
     gamma: float
@@ -41,8 +42,8 @@ class Proposal:
     update: Array  # alpha nu Delta + mu last
 
 
-@dataclass(frozen=True)
-class Verdict:
+@dataclass(frozen=True, eq=False)
+class Verdict(Value):
     """What the loss after the step says."""
 
     predicted: float | None  # M(update); None: no model was needed
@@ -51,8 +52,8 @@ class Verdict:
     rejected: bool
 
 
-@dataclass(frozen=True)
-class Trace:
+@dataclass(frozen=True, eq=False)
+class Trace(Value):
     """What the stages of one step gave, in their order."""
 
     loss: float  # h before the step

@@ -27,15 +27,15 @@ from kfac_ref.errors import (
     ShapeError,
     check_count,
     check_generator,
-    describe,
+    check_real,
     optional,
 )
 from kfac_ref.network import Network
 from kfac_ref.optimizer.baselines import Number, at
 from kfac_ref.optimizer.stages import Diverged
 from kfac_ref.schedules import Bounded, Exponential, Schedule, require
+from kfac_ref.values import Value
 
-NUMBERS = (int, float, np.integer, np.floating)
 Data = tuple[Array, Any]  # x, y; y is a list of labels where there are several losses
 
 
@@ -54,8 +54,8 @@ class Optimizer(Protocol):
     def params(self, state: Any) -> list[Array]: ...
 
 
-@dataclass(frozen=True)
-class History:
+@dataclass(frozen=True, eq=False)
+class History(Value):
     """A number for each update, (updates,), on the host; NaN where there is none."""
 
     update: np.ndarray  # its number, counted by the state from 1
@@ -69,8 +69,8 @@ class History:
     mu: np.ndarray
 
 
-@dataclass(frozen=True)
-class Run:
+@dataclass(frozen=True, eq=False)
+class Run(Value):
     """Where a training ended, and its history."""
 
     state: Any
@@ -91,6 +91,8 @@ def growing_batches(first: int, last: int, update: int = 500) -> Schedule:
 
     m_1 = first, N = last. Martens & Grosse 2015, section 13: from 1000, m_500 = N.
     """
+    first, last = check_count("first", first), check_count("last", last)
+    update = check_count("update", update, least=2)
     return Bounded(Exponential.through(first, last, update - 1), high=last)
 
 
@@ -118,8 +120,11 @@ def train(
     x, y = _pair(data)
     N = _examples(x, y)
     check_generator(rng)
-    _check_length(updates, epochs)
-    check_count("evaluate_every", evaluate_every)
+    updates, epochs = _check_length(updates, epochs)
+    evaluate_every = check_count("evaluate_every", evaluate_every)
+    if not callable(batch_size):
+        expected = "a number or a schedule"
+        batch_size = check_real("batch_size", batch_size, expected)
     state = optimizer.init([*start]) if isinstance(start, list | tuple) else start
     stream = islice(_batches(N, batch_size, rng, state.step, epochs), updates)
     if progress and sys.stderr.isatty():
@@ -155,10 +160,6 @@ def _batches(
 
 
 def _size(size: Number, step: int, N: int) -> int:
-    if not callable(size) and not isinstance(size, NUMBERS):
-        raise KfacTypeError(
-            f"batch_size: expected a number or a schedule, found {describe(size)}"
-        )
     value = at(size, step)
     m = round(value) if math.isfinite(value) else 0
     expected = f"from 1 to {N}, the number of examples"
@@ -191,13 +192,15 @@ def _examples(x: Array, y: Any) -> int:
     return len(x)
 
 
-def _check_length(updates: int | None, epochs: int | None) -> None:
+def _check_length(
+    updates: int | None, epochs: int | None
+) -> tuple[int | None, int | None]:
     found = {"updates": updates, "epochs": epochs}
     given = {name: number for name, number in found.items() if number is not None}
     fits = len(given) == 1
     require(fits, "length of the training", "either updates or epochs, >= 1", found)
-    for name, number in given.items():
-        check_count(name, number)
+    whole = {name: check_count(name, number) for name, number in given.items()}
+    return whole.get("updates"), whole.get("epochs")
 
 
 def _evaluate(optimizer: Optimizer, state: Any, evaluation: Any) -> float:

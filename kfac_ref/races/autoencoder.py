@@ -25,6 +25,7 @@ from kfac_ref.layers import Dense, Tanh
 from kfac_ref.layers.base import Layer
 from kfac_ref.layers.initializers import sparse
 from kfac_ref.network import Network
+from kfac_ref.values import Value
 
 DATA_SEED = 2006  # CURVES are the same for every seed of the race
 CONNECTIONS, SCALE, HIDDEN_BIAS = 15, 0.25, 0.5
@@ -32,7 +33,7 @@ DTYPE = np.float32
 
 
 @dataclass(frozen=True)
-class Form:
+class Form(Value):
     """The hidden sizes down to the code, and the number and side of CURVES.
 
     The loss is watched on the first `watched` images of the training set.
@@ -51,8 +52,8 @@ FORMS = {
 }
 
 
-@dataclass(frozen=True)
-class Problem:
+@dataclass(frozen=True, eq=False)
+class Problem(Value):
     """Images x (N, pixels) that are their own labels, a net, and how it is watched."""
 
     form: str

@@ -21,13 +21,14 @@ from kfac_ref.plotting import race_figure, save
 from kfac_ref.races.autoencoder import Problem, make_problem
 from kfac_ref.races.contest import Finish, Histories, finish, run_contest
 from kfac_ref.races.contestants import Contestant, contestants
+from kfac_ref.values import Value
 
 WINNER = "K-FAC"
 POINTS = 40  # of a history that the JSON keeps
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Value):
     """What the command line says. `data`: a folder with the files of MNIST."""
 
     small: bool = False

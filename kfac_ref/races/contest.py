@@ -16,12 +16,13 @@ import numpy as np
 from kfac_ref.optimizer.training import History, train
 from kfac_ref.races.autoencoder import Problem
 from kfac_ref.races.contestants import Contestant
+from kfac_ref.values import Value
 
 Histories = dict[str, list[History]]  # by contestant, one for each seed
 
 
-@dataclass(frozen=True)
-class Finish:
+@dataclass(frozen=True, eq=False)
+class Finish(Value):
     """How much earlier `winner` was where `baseline` ended; one entry for each seed.
 
     A ratio is the baseline's number over the winner's: 15 means 15 times fewer. Where

@@ -16,12 +16,13 @@ from kfac_ref.levenberg_marquardt import LevenbergMarquardt
 from kfac_ref.network import Network
 from kfac_ref.optimizer import KFAC, SGD, Adam
 from kfac_ref.optimizer.training import Optimizer
+from kfac_ref.values import Value
 
 WATCHES = 100  # so often, at most, is the loss of a contestant looked at
 
 
 @dataclass(frozen=True)
-class Tuned:
+class Tuned(Value):
     """Two settings of an optimizer, what they are called, and the race it runs."""
 
     settings: tuple[float, float]
@@ -44,8 +45,8 @@ TUNED = {
 TUNED["images"] = TUNED["curves"]
 
 
-@dataclass(frozen=True)
-class Contestant:
+@dataclass(frozen=True, eq=False)
+class Contestant(Value):
     """An optimizer, and how long it runs."""
 
     optimizer: Optimizer

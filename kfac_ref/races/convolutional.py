@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from kfac_ref.matrices import Diagonal, SymmetricMatrix
 from kfac_ref.network import Network
 from kfac_ref.optimizer import KFAC, SGD, Adam, MovingAverage, TrainingDiverged, train
 from kfac_ref.optimizer.training import Data, Optimizer
+from kfac_ref.values import Value
 
 DIVERGED = (TrainingDiverged, NotPositiveDefinite)  # numbers too large, or infinite
 CLASSES, BATCH, MOMENTUM, DAMPING = 10, 128, 0.9, 0.001
@@ -40,7 +42,7 @@ RATES = {"K-FAC": 0.002, "SGD with momentum": 0.05, "Adam": 0.02}  # tuned on di
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Value):
     """What the command line says."""
 
     data: str = "digits"  # or a folder with the files of MNIST
@@ -49,8 +51,8 @@ class Settings:
     out: Path = Path("figures")
 
 
-@dataclass(frozen=True)
-class Problem:
+@dataclass(frozen=True, eq=False)
+class Problem(Value):
     """A net, where training begins, images and labels, and a sentence about them."""
 
     network: Network
@@ -60,8 +62,8 @@ class Problem:
     description: str
 
 
-@dataclass(frozen=True)
-class Result:
+@dataclass(frozen=True, eq=False)
+class Result(Value):
     """What was seen before the first update and after every EVERY: (evaluations,)."""
 
     update: np.ndarray
@@ -151,7 +153,7 @@ def tensorflow_damping(matrix: Any, damping: float) -> SymmetricMatrix:
 
 CONTESTANTS: dict[str, Callable[[Network, float], Optimizer]] = {
     "K-FAC": tensorflow_kfac,
-    "SGD with momentum": lambda network, rate: SGD(network, rate, momentum=MOMENTUM),
+    "SGD with momentum": partial(SGD, momentum=MOMENTUM),
     "Adam": Adam,
 }
 

@@ -27,6 +27,7 @@ from kfac_ref.network import Network
 from kfac_ref.optimizer.training import Data, History, Optimizer, train
 from kfac_ref.races.lbann_models import Images, load, make_network
 from kfac_ref.races.lbann_settings import Settings, make_optimizer
+from kfac_ref.values import Value
 
 AT_ONCE = 1000  # examples in an evaluation
 HEADER = """\
@@ -36,7 +37,7 @@ objective  accuracy"""
 
 
 @dataclass(frozen=True)
-class Epoch:
+class Epoch(Value):
     """What is known after an epoch. Times are in seconds, accuracies shares."""
 
     objective: float
@@ -59,8 +60,8 @@ class Epoch:
         )
 
 
-@dataclass(frozen=True)
-class Job:
+@dataclass(frozen=True, eq=False)
+class Job(Value):
     """All that a training needs. The generator goes on from the initial parameters."""
 
     settings: Settings

@@ -27,6 +27,7 @@ from kfac_ref.layers import Conv2d, Dense, Flatten, MaxPool2d, ReLU
 from kfac_ref.layers.initializers import he, lecun
 from kfac_ref.network import Network
 from kfac_ref.optimizer.training import Data
+from kfac_ref.values import Value
 
 CLASSES, HELD_OUT = 10, 297  # of the 1797 digits, for the test
 KERNELS = {(28, 28): (5, 5), (8, 8): (3, 2)}  # of the cnn's two convolutions
@@ -34,8 +35,8 @@ dense = partial(Dense, bias=False, initializer=lecun)
 convolution = partial(Conv2d, padding="VALID", bias=False, initializer=he)
 
 
-@dataclass(frozen=True)
-class Images:
+@dataclass(frozen=True, eq=False)
+class Images(Value):
     """Images (N, h, w, 1) and their labels, to train with and for the test."""
 
     train: Data

@@ -32,6 +32,7 @@ from kfac_ref.network import Network
 from kfac_ref.optimizer import KFAC, SGD, Adam, MovingAverage, State, Trace
 from kfac_ref.optimizer.training import Optimizer
 from kfac_ref.schedules import ApproachTarget, Constant, Schedule
+from kfac_ref.values import Value
 
 MOMENTUM = {"sgd": 0.0, "momentum": 0.9}
 OPTIMIZERS = ("adam", *MOMENTUM)
@@ -39,7 +40,7 @@ BETA_2 = 0.99  # of Adam in LBANN's example
 
 
 @dataclass(frozen=True)
-class KfacSettings:
+class KfacSettings(Value):
     """LBANN's options of K-FAC, with its defaults."""
 
     damping_act: tuple[float, ...] = (0.03,)  # or (initial, target)
@@ -59,6 +60,11 @@ class KfacSettings:
                 f"update_interval_{name}", getattr(self, f"update_interval_{name}")
             )
         check_count("compute_interval", self.compute_interval)
+        super().__post_init__()
+        for name in ("damping_act", "damping_err"):
+            with located(name):
+                numbers = tuple(check_damping(number) for number in getattr(self, name))
+            object.__setattr__(self, name, numbers)
         self.dampings  # noqa: B018 - its errors now, not in the first step
 
     @property
@@ -80,7 +86,7 @@ class KfacSettings:
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Value):
     """The options of LBANN's example, with its defaults; K-FAC if `kfac` is given."""
 
     model: str = "mlp"
@@ -96,6 +102,7 @@ class Settings:
         choose("optimizer", self.optimizer, OPTIMIZERS)
         check_count("num_epochs", self.num_epochs)
         check_count("mini_batch_size", self.mini_batch_size)
+        super().__post_init__()
         if self.kfac and self.optimizer not in MOMENTUM:
             raise Unsupported(
                 "kfac with optimizer 'adam': LBANN hands Adam the preconditioned "
@@ -111,7 +118,6 @@ class Settings:
 
 def _schedule(name: str, numbers: tuple[float, ...], steps: int) -> Schedule:
     with located(name):
-        numbers = tuple(check_damping(number) for number in numbers)
         if len(numbers) == 2:
             return ApproachTarget(*numbers, steps)
         if len(numbers) != 1:
@@ -144,8 +150,8 @@ def make_optimizer(settings: Settings, network: Network) -> Optimizer:
     return Scheduled(kfac, settings.kfac)
 
 
-@dataclass(frozen=True)
-class Scheduled:
+@dataclass(frozen=True, eq=False)
+class Scheduled(Value):
     """K-FAC whose damping and periods follow the number of the step."""
 
     kfac: KFAC

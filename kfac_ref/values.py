@@ -1,0 +1,87 @@
+"""What all values have in common: plain numbers, comparison by content, copies.
+
+A value is its public attributes. Two are equal if they are of one class and these are
+the same: arrays of one backend, dtype and shape with equal entries, everything else by
+its own `==`. NaN is the same as NaN here, so a copy is always equal to its original.
+What begins with an underscore is made from the rest, and does not count.
+
+What may hold arrays, or can be changed, is not hashable, as lists and arrays are not.
+Frozen dataclasses of plain numbers are (schedules, estimates, ...).
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from kfac_ref.backend import get_xp
+from kfac_ref.errors import check_count, check_flag, check_number, check_real
+
+
+class Value:
+    """Base of everything that is compared by content."""
+
+    __array_ufunc__ = None  # `array == value` is False, not an array of answers
+    __hash__ = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        """The fields of a dataclass that are int, float or bool become Python's own."""
+        for field in fields(self):  # type: ignore[arg-type]
+            what = f"{type(self).__name__} {field.name}"
+            value = _plain(what, getattr(self, field.name), field.type)
+            object.__setattr__(self, field.name, value)
+
+    def __eq__(self, other: object) -> bool:
+        if type(self) is not type(other):
+            return NotImplemented
+        return self is other or same(_content(self), _content(other))
+
+
+def _content(value: Any) -> dict[str, Any]:
+    return {k: v for k, v in vars(value).items() if not k.startswith("_")}
+
+
+def _plain(what: str, value: Any, annotation: Any) -> Any:
+    """A number as its annotation says: "int", "float | None", "float | Schedule"."""
+    is_class = isinstance(annotation, type)
+    words = [annotation.__name__] if is_class else str(annotation).split(" | ")
+    if ("None" in words and value is None) or ("Schedule" in words and callable(value)):
+        return value
+    if "float" in words:
+        return (check_real if "int" in words else check_number)(what, value)
+    if "int" in words:
+        return check_count(what, value, least=0)
+    return check_flag(what, value) if "bool" in words else value
+
+
+def same(a: Any, b: Any) -> bool:
+    """Have they the same content?"""
+    if a is b:
+        return True
+    if _is_array(a) or _is_array(b):
+        return _is_array(a) and _is_array(b) and _same_arrays(a, b)
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, partial):
+        return same((a.func, a.args, a.keywords), (b.func, b.args, b.keywords))
+    if isinstance(a, np.random.Generator):
+        return same(a.bit_generator.state, b.bit_generator.state)
+    return bool(a == b) or (isinstance(a, float) and a != a and b != b)
+
+
+def _is_array(value: Any) -> bool:
+    return hasattr(value, "dtype") and hasattr(value, "ndim")
+
+
+def _same_arrays(a: Any, b: Any) -> bool:
+    xp = get_xp(a)
+    if xp is not get_xp(b) or a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    return bool(xp.all((a == b) | ((a != a) & (b != b))))
