@@ -178,7 +178,7 @@ def located(where: str) -> Iterator[None]:
         yield
     except (ShapeError, ValueRangeError, BackendError) as error:
         error.args = (f"{where}: {error}",)  # it keeps its kind and its attributes
-        raise
+        raise error from error.__cause__
 
 
 INSTALLED_AS = {"sklearn": "scikit-learn"}  # where package and module differ in name

@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 
 from kfac_ref.backend import Array, asarray, get_xp
-from kfac_ref.errors import ValueRangeError, check_generator, check_number, describe
+from kfac_ref.errors import ValueRangeError, check_generator, check_number
 from kfac_ref.pairs import Backward, Chunk, Pairs
 
 
@@ -22,9 +22,7 @@ def check_share(what: str, share: float) -> float:
     """`share` as Python's float, in (0, 1]; ValueRangeError, KfacTypeError."""
     number = check_number(what, share)
     if not 0.0 < number <= 1.0:
-        raise ValueRangeError(
-            f"{what}: expected a share in (0, 1], found {describe(share)}"
-        )
+        raise ValueRangeError(f"{what}: expected a share in (0, 1], found {number}")
     return number
 
 

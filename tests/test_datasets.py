@@ -13,7 +13,7 @@ import pytest
 import strict
 from helpers import host
 from kfac_ref import backend, datasets
-from kfac_ref.errors import KfacError, ShapeError, UnknownName
+from kfac_ref.errors import KfacError, ShapeError, UnknownName, ValueRangeError
 
 N, H, W = 7, 5, 3
 
@@ -120,11 +120,17 @@ def test_shrink_is_the_mean_of_squares(xp, rng):
             np.testing.assert_allclose(small[:, row, column], nine / 9, atol=1e-15)
 
 
-@pytest.mark.parametrize("factor", [0, -3, 2, 6])
+@pytest.mark.parametrize("factor", [2, 6])
 def test_shrink_refuses_a_factor_that_does_not_divide(xp, factor):
     images = xp.ones((N, 6, 9, 2))
     with pytest.raises(ShapeError, match=f"both sides, 6 and 9, found {factor}"):
         datasets.shrink(images, factor)
+
+
+@pytest.mark.parametrize("factor", [0, -3, 1.5, True])
+def test_shrink_refuses_a_factor_that_is_no_count(xp, factor):
+    with pytest.raises(ValueRangeError, match=f"factor: .* >= 1, found {factor}"):
+        datasets.shrink(xp.ones((N, 6, 9, 2)), factor)
 
 
 def test_shrink_refuses_flat_images(xp):

@@ -157,7 +157,7 @@ def test_labels_of_joint_losses_that_do_not_fit(xp):
             r"part 0 of Joint: expected \(distribution, number of outputs",
         ),
         ([(Normal(), 3, 1.0), ("mse", 3, 1.0)], "part 1 of Joint: expected .*found"),
-        ([(Normal(), 0, 1.0)], "at least 1 output, found"),
+        ([(Normal(), 0, 1.0)], "outputs of part 0 of Joint, Normal.* >= 1, found 0"),
         (
             [(Normal(), 3, 0.0)],
             r"weight of part 0 of Joint, Normal.*positive.*found 0.0",

@@ -102,10 +102,10 @@ def test_outputs_of_size_zero(layer, shape, message, xp, rng):
     [
         (
             lambda: Dense(0, 3),
-            "Dense: d_in: expected an integer of at least 1, found 0",
+            "Dense: d_in: expected a whole number >= 1, found 0",
         ),
-        (lambda: Dense(5, 3.0), "Dense: d_out: expected an integer .* found 3.0"),
-        (lambda: Dense(5, True), "Dense: d_out: expected an integer .* found True"),
+        (lambda: Dense(5, 3.0), "Dense: d_out: expected a whole number .* found 3.0"),
+        (lambda: Dense(5, True), "Dense: d_out: expected a whole number .* found True"),
         (lambda: ScaleShift(0), "ScaleShift: channels: expected .* found 0"),
         (lambda: Embedding(-1, 3), "Embedding: words: expected .* found -1"),
         (lambda: Embedding(5, 0), "Embedding: d_out: expected .* found 0"),
@@ -114,7 +114,7 @@ def test_outputs_of_size_zero(layer, shape, message, xp, rng):
         (lambda: Conv2d(2, 3, 0), "Conv2d: kernel: expected .* found 0"),
         (
             lambda: Conv2d(2, 3, (2, 2, 2)),
-            r"Conv2d: kernel: expected an integer or a pair \(vertical, horizontal\), "
+            r"Conv2d: kernel: expected a whole number or a pair \(vertical, horizontal\), "
             r"found \(2, 2, 2\)",
         ),
         (lambda: Conv2d(2, 3, 2, stride=(1, 0)), "Conv2d: stride: expected .* found 0"),
@@ -126,7 +126,7 @@ def test_outputs_of_size_zero(layer, shape, message, xp, rng):
         ),
         (
             lambda: Conv2d(2, 3, 2, padding=((1, 1), (0, -1))),
-            "Conv2d: padding: expected an integer of at least 0, found -1",
+            "Conv2d: padding: expected a whole number >= 0, found -1",
         ),
         (lambda: MaxPool2d(0), "MaxPool2d: size: expected .* found 0"),
         (lambda: AvgPool2d(2, stride=0), "AvgPool2d: stride: expected .* found 0"),

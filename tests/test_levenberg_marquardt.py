@@ -109,14 +109,17 @@ def test_gamma_candidates_at_the_bounds():
         (lambda: LevenbergMarquardt(period=0), "whole number >= 1, found 0"),
         (lambda: LevenbergMarquardt(period=2.5), "whole number >= 1, found 2.5"),
         (lambda: LevenbergMarquardt(lower=0.8), r"upper, found \(0.8, 0.75\)"),
-        (lambda: LevenbergMarquardt(minimum=-1), r"maximum, found \(-1, inf\)"),
-        (lambda: LevenbergMarquardt(minimum=3, maximum=2), r"found \(3, 2\)"),
+        (lambda: LevenbergMarquardt(minimum=-1), r"maximum, found \(-1.0, inf\)"),
+        (lambda: LevenbergMarquardt(minimum=3, maximum=2), r"found \(3.0, 2.0\)"),
         (lambda: PAPER(-0.4, 0.5), "damping: expected .* found -0.4"),
         (lambda: TENSORFLOW(0.4, 0.5), "predicted: expected M.*any_fall.* found None"),
         (lambda: gamma_candidates(0.0), "gamma: expected a finite number > 0"),
         (lambda: gamma_candidates(NAN), "gamma: expected a finite number > 0"),
         (lambda: gamma_candidates(1.0, 1.0), "omega_2: expected 0 < omega_2 < 1"),
-        (lambda: gamma_candidates(1.0, 0.5, 3, 2), r"gamma: .* maximum, found \(3, 2"),
+        (
+            lambda: gamma_candidates(1.0, 0.5, 3, 2),
+            r"gamma: .* maximum, found \(3.0, 2",
+        ),
     ],
 )
 def test_errors_say_what_is_expected(make, message):

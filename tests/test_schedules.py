@@ -157,7 +157,7 @@ def test_schedules_are_data():
         (lambda: Polynomial(1, 0, 5, -1), "Polynomial: expected power > 0, found -1"),
         (lambda: WarmUp(0, 0, Constant(1)), "WarmUp: expected steps > 0, found 0"),
         (lambda: Delayed(-1, Constant(1)), "Delayed: expected steps >= 0, found -1"),
-        (lambda: Bounded(Constant(1), 3, 2), r"low <= high, found \(3, 2\)"),
+        (lambda: Bounded(Constant(1), 3, 2), r"low <= high, found \(3.0, 2.0\)"),
         (lambda: Bounded(Constant(1), math.nan), r"low <= high, found \(nan, inf\)"),
         (
             lambda: ApproachTarget(0.03, 0.3),

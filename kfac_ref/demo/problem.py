@@ -14,7 +14,7 @@ import numpy as np
 from kfac_ref.backend import Array
 from kfac_ref.datasets import digits, mnist, shrink
 from kfac_ref.distributions import Categorical
-from kfac_ref.errors import KfacError, located, optional
+from kfac_ref.errors import KfacError, check_count, located, optional
 from kfac_ref.layers import Dense, Layer, Tanh
 from kfac_ref.network import Network
 from kfac_ref.values import Value
@@ -39,6 +39,11 @@ class Settings(Value):
     seed: int = 0
     out: Path = Path("figures")
     damping: float = 0.03
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        hidden = tuple(check_count("hidden", units) for units in self.hidden)
+        object.__setattr__(self, "hidden", hidden)
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,7 +25,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kfac_ref.backend import Array, cholesky_solve, get_xp, linear_operator
-from kfac_ref.errors import ShapeError, not_written
+from kfac_ref.errors import ShapeError, check_count, not_written
 from kfac_ref.matrices.definite import check_damping, factorize
 from kfac_ref.values import Value
 
@@ -37,7 +37,7 @@ class SymmetricMatrix(Value):
 
     def __init__(self, like: Array, size: int, name: str = ""):
         self._like = like  # an array of the matrix: its backend, its dtype
-        self.size = size  # P
+        self.size = check_count("size", size)  # P
         self.name = name  # for errors, e.g. "layer 0: Dense(5, 3)"
         self.dtype = like.dtype
 

@@ -77,6 +77,9 @@ class Options(Value):
     first_step: int = 1
 
     def __post_init__(self) -> None:
+        for name in ("learning_rate", "momentum", "norm_constraint"):
+            value = getattr(self, name)
+            require(not callable(value), name, "None or a number, no schedule", value)
         super().__post_init__()
         choose("momentum_of", self.momentum_of, MOMENTA)
         choose("clip", self.clip, CLIPS)
@@ -94,15 +97,14 @@ class Options(Value):
         self._check_together()
 
     def _check_fixed(self) -> None:
-        """Numbers that may be None; a schedule is for the baselines."""
+        """Numbers that may be None."""
         for name, fits, expected in (
             ("learning_rate", lambda n: 0 <= n < math.inf, "a finite number >= 0"),
             ("momentum", lambda n: 0 <= n < 1, "a number in [0, 1)"),
             ("norm_constraint", lambda n: 0 < n < math.inf, "a finite number > 0"),
         ):
             value = getattr(self, name)
-            known = value is None or (not callable(value) and fits(value))
-            require(known, name, f"None or {expected}", value)
+            require(value is None or fits(value), name, f"None or {expected}", value)
 
     def _check_together(self) -> None:
         """Options that need or exclude one another."""

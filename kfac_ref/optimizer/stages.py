@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from kfac_ref.backend import Array, asarray, get_xp
-from kfac_ref.errors import NotFinite, ValueRangeError, choose, describe
+from kfac_ref.errors import NotFinite, ValueRangeError, check_number, choose
 from kfac_ref.matrices import BlockTridiagonalInverse, SymmetricMatrix
 from kfac_ref.network import Forward, Network
 from kfac_ref.products import CurvatureProduct
@@ -46,6 +46,7 @@ def forward_stage(network: Network, theta: Array, x: Array) -> Forward:
 def loss_stage(forward: Forward, y: Array, l2: float) -> tuple[float, Array]:
     """h(theta) = mean loss + eta/2 ||theta||^2, and its gradient (P,)."""
     loss, gradient = forward.loss_and_gradient(y)
+    l2 = check_number("l2", l2)
     if l2:
         for D, W in zip(gradient, forward.params, strict=True):
             D += l2 * W
@@ -54,7 +55,7 @@ def loss_stage(forward: Forward, y: Array, l2: float) -> tuple[float, Array]:
 
 def loss_alone_stage(forward: Forward, y: Array, l2: float) -> float:
     """h(theta) without its gradient: the loss after a step."""
-    return _with_l2(forward.loss(y), forward, l2)
+    return _with_l2(forward.loss(y), forward, check_number("l2", l2))
 
 
 def _with_l2(loss: Array, forward: Forward, l2: float) -> float:
@@ -112,10 +113,10 @@ def clip_stage(
     """
     if constraint is None:
         return 1.0
+    constraint = check_number("norm constraint", constraint)
+    rate = check_number("rate", rate)
     if not constraint > 0.0:
-        raise ValueRangeError(
-            f"norm constraint: expected > 0, found {describe(constraint)}"
-        )
+        raise ValueRangeError(f"norm constraint: expected > 0, found {constraint!r}")
     choose("norm constraint", form, CLIPS)
     other = proposal if form == "euclidean" else gradient
     squared = abs(float(proposal @ other))

@@ -79,6 +79,7 @@ class KfacSettings(Value):
 
     def refreshes(self, step: int) -> bool:
         """Are factors and inverses computed in this step, counted from 0?"""
+        step = check_count("step", step, least=0)
         first, last = self.update_interval_init, self.update_interval_target
         S = self.update_interval_steps
         interval = first + (last - first) * min(step, S) // S  # rounded down
