@@ -114,8 +114,8 @@ def test_outputs_of_size_zero(layer, shape, message, xp, rng):
         (lambda: Conv2d(2, 3, 0), "Conv2d: kernel: expected .* found 0"),
         (
             lambda: Conv2d(2, 3, (2, 2, 2)),
-            r"Conv2d: kernel: expected a whole number or a pair \(vertical, horizontal\), "
-            r"found \(2, 2, 2\)",
+            r"Conv2d: kernel: expected a whole number or a pair \(vertical, "
+            r"horizontal\), found \(2, 2, 2\)",
         ),
         (lambda: Conv2d(2, 3, 2, stride=(1, 0)), "Conv2d: stride: expected .* found 0"),
         (lambda: Conv2d(2, 3, 2, dilation=0), "Conv2d: dilation: expected .* found 0"),

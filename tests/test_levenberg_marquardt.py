@@ -118,7 +118,7 @@ def test_gamma_candidates_at_the_bounds():
         (lambda: gamma_candidates(1.0, 1.0), "omega_2: expected 0 < omega_2 < 1"),
         (
             lambda: gamma_candidates(1.0, 0.5, 3, 2),
-            r"gamma: .* maximum, found \(3.0, 2",
+            r"gamma: .* found \(3.0, 2.0\)",
         ),
     ],
 )

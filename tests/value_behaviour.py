@@ -50,12 +50,6 @@ from kfac_ref.schedules import (
 from kfac_ref.structures import ChainFactors, kronecker
 
 array, generator = cases.array, cases.generator
-INPUTS = {
-    "Conv2d": (2, 7, 9, 2),
-    "Embedding": (7,),
-    "Dense": None,
-    "Grid": (2, 5, 5, 2),
-}
 IMAGES = ("Conv2d", "MaxPool2d", "AvgPool2d")
 
 
