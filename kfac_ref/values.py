@@ -12,7 +12,7 @@ Frozen dataclasses of plain numbers are (schedules, estimates, ...).
 from __future__ import annotations
 
 from dataclasses import fields
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -29,10 +29,10 @@ class Value:
 
     def __post_init__(self) -> None:
         """The fields of a dataclass that are int, float or bool become Python's own."""
-        for field in fields(self):  # type: ignore[arg-type]
-            what = f"{type(self).__name__} {field.name}"
-            value = _plain(what, getattr(self, field.name), field.type)
-            object.__setattr__(self, field.name, value)
+        kind: Any = type(self)
+        for name, words in _numbers(kind):
+            plain = _plain(f"{kind.__name__} {name}", getattr(self, name), words)
+            object.__setattr__(self, name, plain)
 
     def __eq__(self, other: object) -> bool:
         if type(self) is not type(other):
@@ -44,17 +44,26 @@ def _content(value: Any) -> dict[str, Any]:
     return {k: v for k, v in vars(value).items() if not k.startswith("_")}
 
 
-def _plain(what: str, value: Any, annotation: Any) -> Any:
-    """A number as its annotation says: "int", "float | None", "float | Schedule"."""
-    is_class = isinstance(annotation, type)
-    words = [annotation.__name__] if is_class else str(annotation).split(" | ")
+@cache
+def _numbers(kind: Any) -> list[tuple[str, list[str]]]:
+    """The fields that are numbers: ("step", ["int"]), ("ratio", ["float", "None"])."""
+    found = []
+    for field in fields(kind):
+        annotation: Any = field.type
+        is_class = isinstance(annotation, type)
+        words = [annotation.__name__] if is_class else str(annotation).split(" | ")
+        if {"int", "float", "bool"} & set(words):
+            found.append((field.name, words))
+    return found
+
+
+def _plain(what: str, value: Any, words: list[str]) -> Any:
+    """A number as the words of its annotation say."""
     if ("None" in words and value is None) or ("Schedule" in words and callable(value)):
         return value
     if "float" in words:
         return (check_real if "int" in words else check_number)(what, value)
-    if "int" in words:
-        return check_count(what, value, least=0)
-    return check_flag(what, value) if "bool" in words else value
+    return check_flag(what, value) if "bool" in words else check_count(what, value, 0)
 
 
 def same(a: Any, b: Any) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import math
 import re
+from dataclasses import make_dataclass
 from fractions import Fraction
 
 import numpy as np
@@ -33,7 +34,7 @@ from kfac_ref.errors import (
 )
 from kfac_ref.estimates import make_estimate
 from kfac_ref.exact_blocks import dense_blocks
-from kfac_ref.layers import Dense
+from kfac_ref.layers import Dense, Layer
 from kfac_ref.levenberg_marquardt import LevenbergMarquardt, gamma_candidates
 from kfac_ref.nearest_kronecker import nearest_kronecker
 from kfac_ref.optimizer import (
@@ -343,6 +344,19 @@ def test_functions_take_every_kind_of_number(function):
 @every_kind
 def test_read_idx_takes_every_kind_of_number(n, tmp_path):
     np.testing.assert_array_equal(idx(n, tmp_path / "few"), [[7], [9]])
+
+
+def test_dataclasses_of_users_are_normalised_too():
+    """Annotations may be words or the classes themselves."""
+    fields = [("factor", float), ("often", int | None), ("other", "list[float]")]
+    Scale = make_dataclass("Scale", fields, bases=(Layer,), eq=False)
+    made, other = Scale(np.float32(0.5), np.int8(3), [1]), Scale(0.5, None, [1])
+    assert type(made.factor) is float and type(made.often) is type(made.other[0]) is int
+    assert made == Scale(0.5, 3, [1]) != other and other.often is None
+    with pytest.raises(
+        KfacTypeError, match="Scale factor: expected a number, found 'x'"
+    ):
+        Scale("x", 3, [1])
 
 
 # What was wrong once

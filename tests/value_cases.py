@@ -24,7 +24,7 @@ from kfac_ref.backend import use
 from kfac_ref.cli.arguments import Parser
 from kfac_ref.comparison import Built, Comparison, DampedInside, Row, comparing
 from kfac_ref.damping import factored_tikhonov, tikhonov
-from kfac_ref.datasets import DatasetError, DatasetMissing, ExtraMissing
+from kfac_ref.datasets import DatasetError, DatasetMissing
 from kfac_ref.demo import measuring, training
 from kfac_ref.demo import problem as demo_problem
 from kfac_ref.distributions import (
@@ -548,7 +548,7 @@ ERRORS = {
         CheckpointError,
         DatasetError,
         DatasetMissing,
-        ExtraMissing,
+        errors.ExtraMissing,
         demo_problem.TooLarge,
     )
 }
@@ -557,6 +557,7 @@ NO_VALUES = {  # class: why it is neither copied nor compared
     use: "a switch, which is thrown when it is made",
     Parser: "argparse's, and lives as long as a command",
     Optimizer: "a protocol, of which there are no objects",
+    errors._Description: "reprlib's, of which there is one, `describe`",
 }
 
 

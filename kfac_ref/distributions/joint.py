@@ -143,6 +143,6 @@ def _check_part(i: int, part: tuple) -> tuple[Distribution, int, float]:
     weight = check_number(f"weight {where}", part[2])
     if not (0 < weight < math.inf):
         raise ValueRangeError(
-            f"weight {where}: expected a positive finite number, found {weight!r}"
+            f"weight {where}: expected a positive finite number, found {weight}"
         )
     return distribution, outputs, weight

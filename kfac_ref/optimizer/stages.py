@@ -116,7 +116,7 @@ def clip_stage(
     constraint = check_number("norm constraint", constraint)
     rate = check_number("rate", rate)
     if not constraint > 0.0:
-        raise ValueRangeError(f"norm constraint: expected > 0, found {constraint!r}")
+        raise ValueRangeError(f"norm constraint: expected > 0, found {constraint}")
     choose("norm constraint", form, CLIPS)
     other = proposal if form == "euclidean" else gradient
     squared = abs(float(proposal @ other))
