@@ -2,16 +2,20 @@
 
 `make test-cupy` runs these tests, in an environment that has CuPy. Views are made and
 arguments are checked as on a device; whatever would start a kernel, copy or allocate
-raises `NoDevice` on a machine that has none.
+raises `NoDevice`, also on a machine that has one: it is hidden, for a kernel would
+not find memory of the host.
 """
 
 from __future__ import annotations
+
+import os
 
 import numpy as np
 import pytest
 
 import cupy_api
 
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
 cupy = cupy_api.import_without_cuda()
 NoDevice = cupy.cuda.runtime.CUDARuntimeError
 

@@ -111,13 +111,7 @@ def test_a_matrix_is_no_operand_of_an_array(d):
 
 
 def test_without_a_device_the_switch_says_so():
-    try:
-        cupy.zeros(1)
-    except NoDevice as error:
-        words = str(error).split(":")[0]
-    else:
-        pytest.skip("a GPU answers")
-    with pytest.raises(BackendError, match=f"no GPU answers .{words}.*nvidia-smi"):
+    with pytest.raises(BackendError, match=r"no GPU answers \(cudaError.*nvidia-smi"):
         backend.use("cupy")
     assert backend.current() == "numpy"
 
