@@ -12,6 +12,7 @@ import operator
 import reprlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from numbers import Real
 from typing import Any
 
@@ -101,6 +102,11 @@ class _Description(reprlib.Repr):
             return super().repr_instance(x, level)
         kind = f"{type(x).__module__.split('.')[0]}.{type(x).__name__}"
         return f"{kind} of shape {tuple(x.shape)}, {x.dtype}"
+
+    def repr_dict(self, x: dict, level: int) -> str:  # in its own order
+        few = list(islice(x.items(), self.maxdict if level > 0 else 0))
+        shown = [": ".join(self.repr1(v, level - 1) for v in pair) for pair in few]
+        return "{" + ", ".join(shown + ["..."] * (len(few) < len(x))) + "}"
 
 
 describe = _Description().repr  # what was found, for messages

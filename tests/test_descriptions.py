@@ -47,6 +47,11 @@ def test_what_was_found_is_described():
     far = f"{Far.__module__}.Far of shape (5, 3), float32"
     assert describe(Far()) == far
     assert describe([1, Far()]) == f"[1, {far}]"
+    assert describe({"b": 1, "a": Far()}) == f"{{'b': 1, 'a': {far}}}"
+    endless = {}
+    endless["itself"] = endless
+    assert describe(endless).count("itself") == 6 and "{...}" in describe(endless)
+    assert describe(dict.fromkeys("abcde")).endswith("'d': None, ...}")
     assert describe(np.ones((2, 0))) == "numpy.ndarray of shape (2, 0), float64"
     assert describe(np.float32(2.5)) == "np.float32(2.5)"
     assert describe(Far) == repr(Far) and describe(np.ndarray) == repr(np.ndarray)
