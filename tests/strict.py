@@ -97,6 +97,8 @@ def _sketch(value):
     if isinstance(value, StrictArray):
         order = "C" if value._data.flags.c_contiguous else "F"
         return ("array", value.shape, value.dtype.str, order)
+    if isinstance(value, np.ndarray):
+        return ("host", value.shape, value.dtype.str)
     if isinstance(value, tuple | list):
         return (type(value).__name__, *map(_sketch, value))
     if isinstance(value, slice):
@@ -211,6 +213,7 @@ for _method in COMPARISONS:
 
 def _asarray(a, dtype=None, order=None):
     """The one door from the host to the stand-in device; there, nothing is copied."""
+    _note("cupy.asarray", a, dtype=dtype, order=order)
     if isinstance(a, StrictArray) and dtype in (None, a.dtype):
         return a
     data = np.array(a._data if isinstance(a, StrictArray) else a, dtype, order=order)

@@ -42,6 +42,7 @@ def make(sketch, array):
     if kind in ("tuple", "list"):
         return (tuple if kind == "tuple" else list)(make(s, array) for s in rest)
     return {
+        "host": lambda: np.zeros(*rest),
         "slice": lambda: slice(*rest),
         "dtype": lambda: np.dtype(*rest),
         "number": lambda: 0.5,
@@ -67,6 +68,15 @@ def again(function, call, array):
     )
 
 
+def on_cupy(function, call, array):
+    """As `again`; a library of CUDA that is not here is like the device that is not."""
+    try:
+        return again(function, call, array)
+    except ImportError as error:
+        assert "libcusolver" in str(error), error  # cupyx.cusolver, of eigh
+        raise NoDevice(0) from error
+
+
 @pytest.mark.parametrize("name", CALLS)
 def test_every_call_ends_as_on_the_stand_in(name, real):
     theirs = find(name, cupy.ndarray, importlib.import_module)
@@ -77,7 +87,7 @@ def test_every_call_ends_as_on_the_stand_in(name, real):
         except Exception:  # what fails there, too, is another test's subject
             continue
         try:
-            found = again(theirs, call, real)
+            found = on_cupy(theirs, call, real)
         except NoDevice:
             continue
         except Exception as error:
