@@ -16,11 +16,11 @@ from pathlib import Path
 import cupy
 import numpy as np
 import pytest
+from host_memory import NoDevice, over_host_memory
 
 import cupy_api
 import kfac_ref
 import strict
-from conftest import NoDevice
 
 FOLDER = Path(os.environ.get("KFAC_REF_CALLS", "no folder was named"))
 CALLS = defaultdict(list)
@@ -78,7 +78,7 @@ def on_cupy(function, call, array):
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_every_call_ends_as_on_the_stand_in(name, real):
+def test_every_call_ends_as_on_the_stand_in(name):
     theirs = find(name, cupy.ndarray, importlib.import_module)
     ours = find(name, strict.StrictArray, strict.MODULES.__getitem__)
     for call in CALLS[name]:
@@ -87,7 +87,7 @@ def test_every_call_ends_as_on_the_stand_in(name, real):
         except Exception:  # what fails there, too, is another test's subject
             continue
         try:
-            found = on_cupy(theirs, call, real)
+            found = on_cupy(theirs, call, over_host_memory)
         except NoDevice:
             continue
         except Exception as error:
@@ -95,17 +95,19 @@ def test_every_call_ends_as_on_the_stand_in(name, real):
         assert found == expected, f"{name}{call}: {found}, expected {expected}"
 
 
-def test_the_replay_can_fail(real):
+def test_the_replay_can_fail():
     """The controls: a parameter that CuPy has not, a shape, and what needs a device."""
     x = ("array", (5, 3), "<f8", "C")
     for function in (cupy.sum, cupy.ndarray.sum):
         with pytest.raises(NoDevice):
-            again(function, ([x], {}), real)
+            again(function, ([x], {}), over_host_memory)
         with pytest.raises(TypeError, match="unexpected keyword argument 'where'"):
-            again(function, ([x], {"where": ("plain", True)}), real)
-    assert again(cupy.swapaxes, ([x, ("plain", 0), ("plain", 1)], {}), real) == (3, 5)
+            again(function, ([x], {"where": ("plain", True)}), over_host_memory)
+    assert again(
+        cupy.swapaxes, ([x, ("plain", 0), ("plain", 1)], {}), over_host_memory
+    ) == (3, 5)
     with pytest.raises(ValueError, match="cannot reshape"):
-        again(cupy.ndarray.reshape, ([x, ("plain", 7)], {}), real)
+        again(cupy.ndarray.reshape, ([x, ("plain", 7)], {}), over_host_memory)
 
 
 def sites():

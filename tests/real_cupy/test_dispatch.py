@@ -5,8 +5,8 @@ from __future__ import annotations
 import cupy
 import numpy as np
 import pytest
+from host_memory import NoDevice, over_host_memory
 
-from conftest import NoDevice
 from kfac_ref import Network, backend
 from kfac_ref.distributions import Categorical
 from kfac_ref.errors import (
@@ -80,13 +80,13 @@ def test_an_array_where_a_number_is_expected(d):
             door()
 
 
-def test_shapes_and_dtypes_are_checked_without_a_device(d, real):
+def test_shapes_and_dtypes_are_checked_without_a_device(d):
     with pytest.raises(ShapeError, match=r"expected shape \(4, 3\), found \(5, 3\)"):
         check_shape("x", d, (4, 3))
     with pytest.raises(ShapeError, match="the batch is empty"):
         check_batch("x", d[:0])
     with pytest.raises(ValueRangeError, match="found an array of complex128"):
-        check_batch("x", real(np.zeros(3, dtype=complex)))
+        check_batch("x", over_host_memory(np.zeros(3, dtype=complex)))
     with pytest.raises(ValueRangeError, match="expected float64 or float32"):
         check_floats("x", d.view(np.int64))
 
