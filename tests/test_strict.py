@@ -133,7 +133,7 @@ def test_host_arrays_are_no_indices_and_no_values(d, h):
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64, np.int64, np.bool])
 def test_scalars_of_numpy_are_refused(d, kind):
-    """Beside a float32 array, CuPy 13 ignores the dtype of a float64; CuPy 14 does not."""
+    """Beside a float32 array, a float64 counts on CuPy 14, and does not on CuPy 13."""
     for call in (lambda: d * kind(1), lambda: device.where(d > 0, d, kind(1))):
         with pytest.raises(TypeError, match="host scalar array was mixed"):
             call()
