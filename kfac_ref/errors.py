@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
+import math
 import operator
 import reprlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from numbers import Real
@@ -74,19 +76,39 @@ class NotPositiveDefinite(KfacError, ArithmeticError):
     """A matrix that has no Cholesky factor, with lambda and its condition number.
 
     `eigenvalues` on the host, lambda included; the condition number is the largest
-    absolute value over the smallest. One of 1 / eps or more is singular to rounding.
+    absolute value over the smallest. The message says what the matrix is: indefinite,
+    singular, singular to rounding (one of 1 / eps or more, even if all eigenvalues come
+    out positive), or not finite.
     """
 
     def __init__(self, where: str, damping: float, eigenvalues: Iterable[float]):
+        eps = float(np.finfo(getattr(eigenvalues, "dtype", np.float64)).eps)
         values = [float(v) for v in eigenvalues]
         sizes = [abs(v) for v in values]
         self.damping, self.smallest, self.largest = damping, min(values), max(values)
-        self.condition = max(sizes) / min(sizes) if min(sizes) else float("inf")
+        self.condition = max(sizes) / min(sizes) if min(sizes) else math.inf
+        if not all(map(math.isfinite, values)):
+            super().__init__(
+                f"{where} is not finite: with lambda = {damping:g} some of its "
+                f"{len(values)} eigenvalues are NaN or infinite; are the numbers that "
+                "it is made of too large?"
+            )
+            return
+        singular, rounding = self._explain(max(sizes), len(values), eps)
         super().__init__(
-            f"{where} is not positive definite: with lambda = {damping:g} its "
-            f"eigenvalues run from {self.smallest:.3g} to {self.largest:.3g} "
-            f"(condition number {self.condition:.3g}); use a larger damping"
+            f"{where} is not positive definite{singular}: with lambda = {damping:g} "
+            f"its eigenvalues run from {self.smallest:.3g} to {self.largest:.3g} "
+            f"(condition number {self.condition:.3g}{rounding}); use a larger damping"
         )
+
+    def _explain(self, largest: float, count: int, eps: float) -> tuple[str, str]:
+        """Where the smallest eigenvalue is not clearly negative: what it is then."""
+        if self.smallest == 0:
+            return " but singular", ""
+        if self.smallest < -count * eps * largest:
+            return "", ""
+        resolved = f"; {count} rows with eps = {eps:.2g} do not resolve that"
+        return " but singular to rounding", resolved
 
 
 class _Description(reprlib.Repr):
@@ -112,15 +134,68 @@ class _Description(reprlib.Repr):
 describe = _Description().repr  # what was found, for messages
 
 
-def choose(what: str, name: Any, known: Iterable[str]) -> str:
-    """`name` if it is one of `known`; otherwise UnknownName with a suggestion."""
+def choose(
+    what: str, name: Any, known: Iterable[str], others: Iterable[str] = ()
+) -> str:
+    """`name` if it is one of `known`; otherwise UnknownName with a suggestion.
+
+    `others` are words that may be suggested, too, but are not listed.
+    """
     known = list(known)
-    if name in known:
+    if isinstance(name, Hashable) and name in known:
         return name
-    folded = {k.lower(): k for k in known}  # so that 'same' is near to 'SAME'
-    near = difflib.get_close_matches(str(name).lower(), folded, n=1, cutoff=0.4)
-    hint = f"did you mean {folded[near[0]]!r}? " if near else ""
-    raise UnknownName(f"unknown {what} {name!r}: {hint}known: {', '.join(known)}")
+    hint = suggestion(name, [*others, *known])
+    raise UnknownName(
+        f"unknown {what} {describe(name)}: {hint}known: {', '.join(known)}"
+    )
+
+
+def suggestion(name: Any, known: Iterable[str]) -> str:
+    """did you mean 'samples'? (for 'sample'); nothing where no word is near."""
+    folded = {k.lower(): k for k in known}  # so that 'same' is near to 'SAME'; the
+    # last of those that differ in nothing else
+    word = name.lower() if isinstance(name, str) else ""
+    near = difflib.get_close_matches(word, folded, n=1, cutoff=0.4)
+    return f"did you mean {folded[near[0]]!r}? " if near else ""
+
+
+def check_parameters(
+    where: str, function: Callable[..., Any], given: Iterable[str], own: str = ""
+) -> None:
+    """ValueRangeError unless these are parameters of a function, besides its first.
+
+    All that have no default must be there. `own` are words that `where` takes itself.
+    """
+    takes = list(inspect.signature(function).parameters.values())[1:]
+    names = [parameter.name for parameter in takes]
+    for name in given:
+        if name not in names:
+            known = ", ".join(own.split() + names) or "none"
+            hint = suggestion(name, own.split() + names)
+            raise ValueRangeError(
+                f"{where}: unknown argument {name!r}: {hint}known: {known}"
+            )
+    for parameter in takes:
+        if parameter.default is parameter.empty and parameter.name not in given:
+            raise ValueRangeError(f"{where}: needs {parameter.name}=...")
+
+
+def check_kind(what: str, value: Any, kind: type, advice: str = "") -> None:
+    """KfacTypeError unless `value` is an instance of that class."""
+    if not isinstance(value, kind):
+        raise KfacTypeError(
+            f"{what}: expected a {kind.__name__}{advice and ', '}{advice}; found "
+            f"{describe(value)}"
+        )
+
+
+def check_names(what: str, names: Any) -> None:
+    """KfacTypeError unless a list of strings."""
+    several = isinstance(names, list | tuple)
+    if not several or not all(isinstance(name, str) for name in names):
+        raise KfacTypeError(
+            f"{what}: expected a list of names, found {describe(names)}"
+        )
 
 
 def check_shape(what: str, array: Any, expected: tuple) -> None:
@@ -163,7 +238,8 @@ def check_finite(what: str, array: Any) -> None:
     """NotFinite if a number of `array` is NaN or infinite."""
     from kfac_ref.backend import get_xp
 
-    xp = get_xp(array)
+    with located(what):
+        xp = get_xp(array)
     if array.dtype.kind not in "biuf":
         raise ValueRangeError(
             f"{what}: expected real numbers, found an array of {array.dtype}"

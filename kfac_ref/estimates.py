@@ -18,6 +18,7 @@ Sources: Martens & Grosse 2015, section 5 (sampled); Martens, Sutskever & Swersk
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +26,17 @@ import numpy as np
 
 from kfac_ref.backend import Array, asarray
 from kfac_ref.distributions.base import Distribution
-from kfac_ref.errors import ValueRangeError, check_count, choose, not_written
+from kfac_ref.errors import (
+    ShapeError,
+    ValueRangeError,
+    check_count,
+    check_shape,
+    located,
+    not_written,
+)
+from kfac_ref.network import Network
 from kfac_ref.values import Value
+from kfac_ref.words import translate
 
 Rng = Any  # numpy.random.Generator, or None for an estimate that draws nothing
 
@@ -36,7 +46,7 @@ class Estimate(Value):
     """Base: `draw` once for all examples, `vectors` for some of them."""
 
     samples: int = 1
-    is_random = False  # needs a random generator, and the outputs of all examples
+    is_random = False  # does it draw, for the outputs of all examples, `samples` times?
 
     def __post_init__(self) -> None:
         check_count(f"{type(self).__name__} samples", self.samples)
@@ -47,8 +57,43 @@ class Estimate(Value):
         return False
 
     def draw(self, distribution: Distribution, z: Array, y: Array, rng: Rng) -> Array:
-        """Whatever belongs to examples besides z, with examples on axis `axis`."""
+        """Whatever belongs to examples besides z: labels y, or what is drawn.
+
+        What is drawn has an axis `samples` in front, then that of the examples. rng is
+        None where none was given: whoever draws from it calls `needs_generator`.
+        """
         return y
+
+    def check(self, network: Network, z: Array, drawn: Array) -> None:
+        """Labels that were drawn are checked like any labels.
+
+        An estimate of your own that draws what are no labels overrides it.
+        """
+        with located(f"labels that estimate {type(self).__name__} drew"):
+            for labels in self._sets(drawn) if self.is_random else [drawn]:
+                network.check_labels(z, labels)
+
+    def _sets(self, drawn: Array) -> Iterator[Array]:
+        """The labels of each sample. Raises ShapeError."""
+        parts = drawn if _is_list(drawn) else [drawn]
+        for part in parts:
+            found = getattr(part, "shape", (0,))[0]
+            if found != self.samples:
+                raise ShapeError(
+                    f"expected {self.samples} on the first axis, one for each sample, "
+                    f"found {found}"
+                )
+        for i in range(self.samples):
+            labels = [part[i] for part in parts]
+            yield labels if _is_list(drawn) else labels[0]
+
+    def needs_generator(self, rng: Rng) -> None:
+        """ValueRangeError unless rng is a generator."""
+        if rng is None:
+            raise ValueRangeError(
+                f"estimate {type(self).__name__}: needs a generator, "
+                "rng=numpy.random.default_rng(...)"
+            )
 
     def take(self, drawn: Array, start: int, stop: int) -> Array:
         """The part of `draw` that belongs to the examples start:stop."""
@@ -72,6 +117,11 @@ class Estimate(Value):
 @dataclass(frozen=True)
 class Expectation(Estimate):
     """Labels in full expectation: the columns of B, F_z = B B^T."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.samples > 1:
+            raise _draws_nothing(type(self).__name__, self.samples)
 
     def count(self, z: Array) -> int:
         return int(np.prod(z.shape[1:]))
@@ -103,6 +153,7 @@ class Sampled(Estimate):
     is_random = True
 
     def draw(self, distribution: Distribution, z: Array, y: Array, rng: Rng) -> Array:
+        self.needs_generator(rng)
         return distribution.sample(z, rng, self.samples)
 
     def vectors(
@@ -117,6 +168,11 @@ class Sampled(Estimate):
 @dataclass(frozen=True)
 class Empirical(Estimate):
     """The gradient for the observed label."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.samples > 1:
+            raise _draws_nothing(type(self).__name__, self.samples)
 
     def needs_labels(self, distribution: Distribution) -> bool:
         return True
@@ -134,8 +190,14 @@ class RandomSigns(Estimate):
     is_random = True
 
     def draw(self, distribution: Distribution, z: Array, y: Array, rng: Rng) -> Array:
+        self.needs_generator(rng)
         signs = 2 * rng.integers(0, 2, (self.samples, *z.shape)) - 1
         return asarray(signs.astype(z.dtype), like=z)
+
+    def check(self, network: Network, z: Array, drawn: Array) -> None:
+        """Signs are of the shape of z, each sample of them."""
+        what = f"signs that estimate {type(self).__name__} drew"
+        check_shape(what, drawn, (self.samples, *z.shape))
 
     def vectors(
         self, distribution: Distribution, z: Array, drawn: Array, start: int, stop: int
@@ -164,50 +226,34 @@ ESTIMATES: dict[str, type[Estimate]] = {
     "ggn_random_signs": GGNRandomSigns,
 }
 
-# The words of other libraries: TensorFlow K-FAC, KFAC-JAX, curvlinops, BackPACK,
-# NNGeometry, ASDL, Kronfluence. One word may stand in several of them.
-ALIASES = {
-    "exact": "expectation",  # TensorFlow K-FAC
-    "fisher_exact": "expectation",  # KFAC-JAX, ASDL
-    "FIM": "expectation",  # NNGeometry
-    "gradients": "sampled",  # TensorFlow K-FAC
-    "fisher_gradients": "sampled",  # KFAC-JAX
-    "mc": "sampled",  # curvlinops
-    "fisher_mc": "sampled",  # ASDL
-    "FIM_MonteCarlo": "sampled",  # NNGeometry
-    "KFAC": "sampled",  # BackPACK
-    "fisher_empirical": "empirical",  # KFAC-JAX
-    "fisher_emp": "empirical",  # ASDL
-    "use_empirical_fisher": "empirical",  # Kronfluence
-    "curvature_prop": "random_signs",  # TensorFlow K-FAC
-    "fisher_curvature_prop": "random_signs",  # KFAC-JAX
-    "exact_GGN": "ggn",  # TensorFlow K-FAC
-    "ggn_exact": "ggn",  # KFAC-JAX
-    "type-2": "ggn",  # curvlinops
-    "KFLR": "ggn",  # BackPACK
-    "curvature_prop_GGN": "ggn_random_signs",  # TensorFlow K-FAC
-    "ggn_curvature_prop": "ggn_random_signs",  # KFAC-JAX
-}
 
-
-def make_estimate(name: str | Estimate, samples: int = 1) -> Estimate:
+def make_estimate(name: str | Estimate, samples: int | None = None) -> Estimate:
     """The estimate of that name, or of another library's word for it.
 
-    `samples` is the number of labels or sign vectors drawn for each example. Raises
-    UnknownName, with the closest known name, and ValueRangeError for samples < 1, or
-    for samples > 1 where nothing is drawn.
+    `samples` is the number of labels or sign vectors drawn for each example; None: 1,
+    or as many as an estimate that is given as an object has. Raises UnknownName, with
+    the closest known name, and ValueRangeError for samples < 1, for samples > 1 where
+    nothing is drawn, and for another number than the object's.
     """
+    if samples is not None:
+        samples = check_count(f"samples of estimate {name!r}", samples)
     if isinstance(name, Estimate):
+        if samples not in (None, name.samples):
+            raise ValueRangeError(
+                f"samples: expected {name.samples}, as in the estimate {name!r}, or "
+                f"none beside it; found {samples}"
+            )
         return name
-    choose("estimate", name, [*ESTIMATES, *ALIASES])
-    kind = ESTIMATES[ALIASES.get(name, name)]
-    samples = check_count(f"samples of estimate {name!r}", samples)
-    if samples > 1 and not kind.is_random:
-        raise ValueRangeError(
-            f"samples of estimate {name!r}: expected 1, for it draws nothing; found "
-            f"{samples}"
-        )
-    return kind(samples)
+    kind = ESTIMATES[translate("estimate", name, ESTIMATES)]
+    if samples and samples > 1 and not kind.is_random:
+        raise _draws_nothing(repr(name), samples)
+    return kind(samples or 1)
+
+
+def _draws_nothing(name: str, samples: int) -> ValueRangeError:
+    return ValueRangeError(
+        f"samples of estimate {name}: expected 1, for it draws nothing; found {samples}"
+    )
 
 
 def _is_list(labels: Array) -> bool:

@@ -11,7 +11,7 @@ from kfac_ref.backend import Array, get_xp
 from kfac_ref.errors import check_count
 from kfac_ref.exact_blocks import dense_blocks
 from kfac_ref.matrices import Dense
-from kfac_ref.network import Network
+from kfac_ref.network import Network, check_network
 from kfac_ref.pairs import MEMORY, propagate
 from kfac_ref.products import CurvatureProduct, check_block
 
@@ -63,6 +63,7 @@ def _matrix(
     block: int | None,
     memory: int,
 ) -> Dense:
+    check_network(network)
     block, memory = check_block(network, block), check_count("memory (bytes)", memory)
     name = f"{matrix} matrix" + ("" if block is None else f" of {network.names[block]}")
     rooted = matrix != "ggn" or network.distribution.natural

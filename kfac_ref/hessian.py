@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from kfac_ref.backend import Array, get_xp, linear_operator
-from kfac_ref.errors import BackendError, ShapeError, optional
+from kfac_ref.errors import BackendError, optional
 from kfac_ref.matrices import Dense
-from kfac_ref.network import Network
-from kfac_ref.products import check_block
+from kfac_ref.network import Network, check_network
+from kfac_ref.products import check_block, check_vector
 from kfac_ref.values import Value
 
 
@@ -33,6 +33,7 @@ class HessianProduct(Value):
         y: Array,
         block: int | None = None,
     ):
+        check_network(network)
         network.loss(params, x, y)  # all checks
         if get_xp(x, *params) is not np:
             raise BackendError("the Hessian goes through autograd: host arrays only")
@@ -63,11 +64,7 @@ class HessianProduct(Value):
 
     def product(self, v: Array) -> Array:
         """H v, for v (P,) or (P, m)."""
-        if v.ndim not in (1, 2) or v.shape[0] != self.size:
-            raise ShapeError(
-                f"vector of a Hessian product: expected shape ({self.size},) or "
-                f"({self.size}, m), found {tuple(v.shape)}"
-            )
+        check_vector("vector of a Hessian product", v, self.size, like=np.empty(0))
         if v.ndim == 1:
             return self._hvp(v)
         return np.stack([self._hvp(column) for column in v.T], axis=1)

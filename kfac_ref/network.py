@@ -8,6 +8,7 @@ each matrix row by row: vec(a g^T) = kron(a, g).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from kfac_ref.errors import (
     check_finite,
     check_float_type,
     check_generator,
+    check_kind,
     check_shape,
     describe,
     located,
@@ -35,6 +37,11 @@ class Network(Value):
     """`Network([Dense(64, 20), Tanh(), Dense(20, 10)], Categorical())`."""
 
     def __init__(self, layers: list[Layer] | Layer, distribution: Distribution):
+        if not isinstance(layers, Layer | list | tuple):
+            raise KfacTypeError(
+                "layers: expected a list of them, such as [Dense(8, 5), Tanh()], found "
+                f"{describe(layers)}"
+            )
         self.body = layers if isinstance(layers, Layer) else Sequential(layers)
         if not isinstance(distribution, Distribution):
             raise KfacTypeError(
@@ -75,6 +82,7 @@ class Network(Value):
         if done is None:
             self.check(params, x)
             return Forward(self, params, x, *self.forward(params, x))
+        check_kind("forward", done, Forward, "as network.run(params, x) gives it")
         if done.network is not self or done.params is not params or done.x is not x:
             raise ValueRangeError(
                 "forward: expected the pass of this network, these params and this x "
@@ -110,13 +118,22 @@ class Network(Value):
 
     def flatten(self, matrices: list[Array]) -> Array:
         """Matrices (..., d_in+1, d_out) as vectors (..., P), block after block."""
+        if not isinstance(matrices, list | tuple) or not matrices:
+            raise ShapeError(
+                "matrices: expected a list of them, one for each layer, found "
+                f"{describe(matrices)}"
+            )
+        with located("matrices"):
+            get_xp(*matrices)
         xp = get_xp(*matrices)
         rows = [M.reshape(*M.shape[:-2], -1) for M in matrices]
         return xp.concatenate(rows, axis=-1)
 
     def unflatten(self, vector: Array) -> list[Array]:
         """The inverse of `flatten`: from (..., P) to matrices (..., d_in+1, d_out)."""
-        if vector.shape[-1] != self.size:
+        with located("parameter vector"):
+            get_xp(vector)
+        if vector.ndim == 0 or vector.shape[-1] != self.size:
             raise ShapeError(
                 f"parameter vector: expected {self.size} entries on the last axis, "
                 f"found shape {tuple(vector.shape)}"
@@ -140,11 +157,12 @@ class Network(Value):
 
     def check_params(self, params: list[Array]) -> None:
         """Clear errors for parameters that do not fit; all float64, or all float32."""
-        if not isinstance(params, list | tuple) or len(params) != len(self.shapes):
+        several = isinstance(params, list | tuple)
+        if not several or len(params) != len(self.shapes):
             raise ShapeError(
                 f"params: expected a list of {len(self.shapes)} matrices, one for each "
                 f"of {', '.join(self.names)}; found "
-                + (str(len(params)) if hasattr(params, "__len__") else repr(params))
+                + (str(len(params)) if several else describe(params))
             )
         for name, W, shape in zip(self.names, params, self.shapes, strict=True):
             with located(f"params of layer {name}"):
@@ -190,6 +208,12 @@ class Forward(Value):
         dz = network.distribution.gradient(self.z, y)[None] / len(self.x)
         pulled = network.pull_back(self.params, self.tape, dz)
         return loss, [D[0] for D in pulled]
+
+
+def check_network(network: Any) -> None:
+    """KfacTypeError: not the parameters, not a layer."""
+    advice = "such as Network([Dense(8, 3)], Categorical())"
+    check_kind("network", network, Network, advice)
 
 
 def _check_floats(what: str, arrays: list[Array]) -> None:

@@ -18,18 +18,21 @@ import numpy as np
 
 from kfac_ref.backend import Array
 from kfac_ref.errors import (
+    KfacTypeError,
     ShapeError,
     Unsupported,
     ValueRangeError,
     check_batch,
     check_count,
     check_generator,
+    check_names,
     check_shape,
+    describe,
     located,
 )
 from kfac_ref.estimates import Estimate, Expectation, make_estimate
 from kfac_ref.matrices.definite import check_alike, check_floats
-from kfac_ref.network import Forward, Network
+from kfac_ref.network import Forward, Network, check_network
 from kfac_ref.values import Value
 
 MEMORY = 2**28  # bytes, beyond the result, that a computation may take
@@ -136,17 +139,20 @@ def propagate(
     *,
     y: Array | None = None,
     rng: np.random.Generator | None = None,
-    samples: int = 1,
+    samples: int | None = None,
     memory: int = MEMORY,
     forward: Forward | None = None,
 ) -> Pairs:
     """The pairs (a, g) of a network on the batch x, for an estimate.
 
-    y: observed labels, for the empirical Fisher and the GGN; rng: for estimates that
-    draw; memory: bytes that a computation with the pairs may take beyond its result;
-    forward: the pass of params and x, where it has been made.
+    y: observed labels, for the empirical Fisher and the GGN; rng and samples (None: 1):
+    for estimates that draw; memory: bytes that a computation with the pairs may take
+    beyond its result; forward: the pass of params and x, where it has been made. y and
+    rng may always be given: they are checked, also where an estimate has no use for
+    them; samples only where they are drawn.
     Raises ShapeError, ValueRangeError, UnknownName.
     """
+    check_network(network)
     chosen = make_estimate(estimate, samples)
     if forward is None:
         network.check(params, x)
@@ -158,11 +164,14 @@ def propagate(
         first = forward or _pass(network, params, x[:1])
     positions = _positions(first)
     z = first.z
-    if forward is None and (chosen.is_random or y is not None):
+    draws = type(chosen).draw is not Estimate.draw
+    if forward is None and (draws or y is not None):
         z = network.forward(params, x)[0]
     if y is not None:
         network.check_labels(z, y)
     drawn = chosen.draw(network.distribution, z, y, rng)
+    if drawn is not y:
+        chosen.check(network, z, drawn)
     of = forward if forward is not None else (network, params, x)
     return Pairs(
         network.names,
@@ -238,10 +247,6 @@ def _check_given(estimate: Estimate, network: Network, y: Array, rng: object) ->
         raise ValueRangeError(f"estimate {name}: needs the observed labels, y=...")
     if rng is not None:
         check_generator(rng)
-    elif estimate.is_random:
-        raise ValueRangeError(
-            f"estimate {name}: needs a generator, rng=numpy.random.default_rng(...)"
-        )
     if network.body.mixes_examples and isinstance(estimate, Expectation):
         raise Unsupported(
             f"estimate {name}: a layer of this network mixes the "
@@ -261,6 +266,13 @@ def given_pairs(
     For the (a, g) of another implementation; g belongs to one example's loss, with the
     weight of each vector inside. Raises ShapeError.
     """
+    check_names("names", [] if names is None else names)
+    for what, given in (("a", a), ("g", g)):
+        if not isinstance(given, list | tuple):
+            raise KfacTypeError(
+                f"{what}: expected a list, one for each block; found {describe(given)}"
+            )
+    memory = check_count("memory (bytes)", memory)
     if len(a) != len(g) or not a:
         raise ShapeError(
             f"a and g: expected one of each per block, found {len(a)}, {len(g)}"

@@ -22,10 +22,12 @@ from kfac_ref.errors import (
     Unsupported,
     ValueRangeError,
     check_count,
-    choose,
+    describe,
+    located,
 )
-from kfac_ref.network import Forward, Network
+from kfac_ref.network import Forward, Network, check_network
 from kfac_ref.values import Value
+from kfac_ref.words import translate
 
 MATRICES = ("fisher", "ggn", "empirical")
 
@@ -55,7 +57,8 @@ class CurvatureProduct(Value):
         block: int | None = None,
         forward: Forward | None = None,
     ):
-        self.matrix = choose("matrix", matrix, MATRICES)
+        check_network(network)
+        self.matrix = matrix = translate("matrix", matrix, MATRICES)
         forward = network.run(params, x, forward)
         self.network, self.params, self.y = network, params, y
         self.block = block = check_block(network, block)
@@ -86,6 +89,11 @@ class CurvatureProduct(Value):
         (J v_i)^T (curvature of the outputs) (J v_j) needs no pass back. Martens &
         Grosse 2015, appendix C.
         """
+        if not isinstance(vectors, list | tuple) or not vectors:
+            raise ShapeError(
+                f"vectors: expected a list of arrays ({self.size},), found "
+                f"{describe(vectors)}"
+            )
         if self.matrix == "empirical":
             U = [self.factor_transpose(v) for v in vectors]
             return _inner(U, U)
@@ -128,12 +136,7 @@ class CurvatureProduct(Value):
 
     def _each(self, v: Array, size: int, function: Callable[[Array], Array]) -> Array:
         """Apply a function of rows (m, size) to a vector or a matrix of columns."""
-        get_xp(v, self.z)
-        if v.ndim not in (1, 2) or v.shape[0] != size:
-            raise ShapeError(
-                f"vector of a {self.matrix} product: expected shape ({size},) or "
-                f"({size}, m), found {tuple(v.shape)}"
-            )
+        check_vector(f"vector of a {self.matrix} product", v, size, like=self.z)
         return function(v[None])[0] if v.ndim == 1 else function(v.T).T
 
     def _push(self, V: Array) -> Array:
@@ -191,6 +194,16 @@ def _inner(left: list[Array], right: list[Array]) -> Array:
     xp = get_xp(*left, *right)
     rows = [xp.stack([v.reshape(-1) for v in side]) for side in (left, right)]
     return rows[0] @ rows[1].T
+
+
+def check_vector(what: str, v: Any, size: int, like: Array) -> None:
+    """BackendError or ShapeError unless an array (size,) or (size, m), as `like` is."""
+    with located(what):
+        get_xp(v, like)
+    if v.ndim not in (1, 2) or v.shape[0] != size:
+        raise ShapeError(
+            f"{what}: expected shape ({size},) or ({size}, m), found {tuple(v.shape)}"
+        )
 
 
 def check_block(network: Network, block: int | None) -> int | None:

@@ -19,6 +19,7 @@ determinant 59/4; so c = (26/59, -32/59) and M = 1/2 (26 - 3 * 32)/59 = -35/59. 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -26,11 +27,16 @@ import numpy as np
 
 from kfac_ref.backend import Array, get_xp, to_numpy
 from kfac_ref.errors import (
+    KfacTypeError,
     NotPositiveDefinite,
     ShapeError,
     ValueRangeError,
     check_count,
+    check_finite,
     check_number,
+    check_shape,
+    describe,
+    located,
 )
 from kfac_ref.matrices.definite import check_damping
 from kfac_ref.products import CurvatureProduct
@@ -108,7 +114,14 @@ def quadratic_model(
     no pass back. l2: eta, a number or one for each parameter (P,), 0 where a parameter
     is not decayed. Raises ShapeError, BackendError.
     """
-    xp = get_xp(gradient, *directions)
+    if not isinstance(directions, list | tuple):
+        raise ShapeError(
+            f"directions: expected a list of vectors, found {describe(directions)}"
+        )
+    with located("gradient"):
+        get_xp(gradient)
+    with located("directions"):
+        xp = get_xp(gradient, *directions)
     for i, d in enumerate(directions):
         if d.shape != gradient.shape or d.ndim != 1:
             raise ShapeError(
@@ -117,6 +130,11 @@ def quadratic_model(
             )
     if not directions:
         raise ShapeError("directions: expected at least one, found none")
+    if not isinstance(product, CurvatureProduct) and not callable(product):
+        raise KfacTypeError(
+            "product: expected a CurvatureProduct, or a function such as "
+            f"matrix.__matmul__, found {describe(product)}"
+        )
     if isinstance(product, CurvatureProduct):
         C = to_numpy(product.form(directions)).astype(np.float64)
     else:
@@ -124,9 +142,14 @@ def quadratic_model(
         C = _inner(directions, list(curved.T))
     metric = _inner(directions, directions)
     if getattr(l2, "ndim", 0):
+        check_shape("l2", l2, tuple(gradient.shape))
+        check_finite("l2", l2)
         E = _inner(directions, [l2 * d for d in directions])
     else:
-        E = check_number("l2", l2) * metric
+        eta = check_number("l2", l2)
+        if not 0 <= eta < math.inf:
+            raise ValueRangeError(f"l2: expected a finite number >= 0, found {eta}")
+        E = eta * metric
     C, E, D = ((M + M.T) / 2 for M in (C, E, metric))
     rounding = float(np.finfo(gradient.dtype).eps)
     return QuadraticModel(C, E, D, _inner([gradient], directions)[0], rounding)

@@ -15,7 +15,6 @@ where A = 1/N sum_nt a a^T and G = 1/(N T) sum_nkt g g^T (Grosse & Martens 2016)
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +23,7 @@ import numpy as np
 
 from kfac_ref.backend import Array, eigh, get_xp
 from kfac_ref.damping import factored_tikhonov
-from kfac_ref.errors import Unsupported, ValueRangeError, choose, describe
+from kfac_ref.errors import Unsupported, check_kind, check_parameters, describe
 from kfac_ref.estimates import Estimate
 from kfac_ref.exact_blocks import dense_blocks
 from kfac_ref.matrices import (
@@ -41,6 +40,7 @@ from kfac_ref.nearest_kronecker import nearest_kronecker
 from kfac_ref.network import Network
 from kfac_ref.pairs import MEMORY, Pairs, propagate
 from kfac_ref.values import Value
+from kfac_ref.words import translate
 
 Bases = list[tuple[Array, Array]]
 
@@ -250,19 +250,14 @@ STRUCTURES: dict[str, Callable[..., SymmetricMatrix]] = {
 
 
 def make_structure(name: str, pairs: Pairs, **options: Any) -> SymmetricMatrix:
-    """The structure of that name; UnknownName, with the closest name, for others.
+    """The structure of that name, or of another library's word for it.
 
-    Raises ValueRangeError for options that it does not take, or that it lacks.
+    Raises UnknownName, with the closest name; ValueRangeError for options that it does
+    not take, or that it lacks.
     """
-    function = STRUCTURES[choose("structure", name, STRUCTURES)]
-    takes = inspect.signature(function)
-    try:
-        takes.bind(pairs, **options)
-    except TypeError as error:
-        known = ", ".join(list(takes.parameters)[1:]) or "none"
-        raise ValueRangeError(
-            f"structure {name!r}: {error}; its options: {known}"
-        ) from None
+    function = STRUCTURES[translate("structure", name, STRUCTURES)]
+    check_kind("pairs", pairs, Pairs, "as propagate(...) gives them")
+    check_parameters(f"structure {name!r}", function, options)
     return function(pairs, **options)
 
 
@@ -275,7 +270,7 @@ def curvature(
     *,
     y: Array | None = None,
     rng: np.random.Generator | None = None,
-    samples: int = 1,
+    samples: int | None = None,
     memory: int = MEMORY,
     **options: Any,
 ) -> SymmetricMatrix:
@@ -284,7 +279,10 @@ def curvature(
     `options` go to the structure: block_tridiagonal needs `damping`. Any estimate goes
     with any structure. Mean over the examples of the batch x.
     """
+    function = STRUCTURES[translate("structure", structure, STRUCTURES)]
+    where = f"curvature, structure {structure!r}"
+    check_parameters(where, function, options, own="y rng samples memory")
     pairs = propagate(
         network, params, x, estimate, y=y, rng=rng, samples=samples, memory=memory
     )
-    return make_structure(structure, pairs, **options)
+    return function(pairs, **options)

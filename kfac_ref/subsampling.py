@@ -14,7 +14,12 @@ from functools import partial
 import numpy as np
 
 from kfac_ref.backend import Array, asarray, get_xp
-from kfac_ref.errors import ValueRangeError, check_generator, check_number
+from kfac_ref.errors import (
+    ValueRangeError,
+    check_generator,
+    check_kind,
+    check_number,
+)
 from kfac_ref.pairs import Backward, Chunk, Pairs
 
 
@@ -37,6 +42,9 @@ def subsample_positions(
     pairs: the others need D_nk, which is a sum over all positions.
     Raises ValueRangeError.
     """
+    check_kind("pairs", pairs, Pairs, "as propagate(...) gives them")
+    if rng is not None:
+        check_generator(rng)
     share = check_share("share of the positions", share)
     kept = [max(1, round(share * T)) for T in pairs.positions]
     if kept == pairs.positions:

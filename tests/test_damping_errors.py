@@ -115,7 +115,7 @@ def test_rules_for_factors_refuse_other_matrices(xp, rng):
         for matrix, why in (
             (
                 Dense(A, "layer 2"),
-                r"layer 2: {} needs .* found Dense; .*solve\(v, damp",
+                r"layer 2: {} needs .* found Dense; .*solve\(v, damp.*by_kind",
             ),
             (
                 eigen,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import numpy as np
 import pytest
 
 from kfac_ref import errors
+from kfac_ref.matrices import Dense
 
 
 @pytest.mark.parametrize(
@@ -49,6 +51,46 @@ def test_a_singular_matrix_has_an_infinite_condition_number():
     assert error.condition == float("inf")
     assert "with lambda = 0 its eigenvalues run from 0 to 3 " in str(error)
     assert "(condition number inf)" in str(error)
+
+
+@pytest.mark.parametrize("smallest", [3.37e-07, -1e-7])
+def test_a_matrix_that_is_singular_to_rounding_only_is_called_so(smallest):
+    """All eigenvalues positive, or nearly, and yet no inverse: the reason is eps."""
+    values = np.array([smallest, 2.0, 11.4], np.float32)
+    error = errors.NotPositiveDefinite("factor A", 0.0, values)
+    assert str(error) == (
+        "factor A is not positive definite but singular to rounding: with lambda = 0 "
+        f"its eigenvalues run from {smallest:.3g} to 11.4 (condition number "
+        f"{error.condition:.3g}; 3 rows with eps = 1.2e-07 do not resolve that); use a "
+        "larger damping"
+    )
+    in_float64 = errors.NotPositiveDefinite("factor A", 0.0, [-1e-7, 2.0, 11.4])
+    assert "rounding" not in str(in_float64) and "singular" not in str(in_float64)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_matrix_that_is_not_finite_has_no_condition(bad):
+    error = errors.NotPositiveDefinite("factor A", 0.1, [1.0, bad, 2.0])
+    assert str(error) == (
+        "factor A is not finite: with lambda = 0.1 some of its 3 eigenvalues are NaN "
+        "or infinite; are the numbers that it is made of too large?"
+    )
+
+
+def test_every_way_to_fail_has_a_sentence_of_its_own(xp):
+    def said(values, dtype="float64"):
+        M = Dense(xp.asarray(np.diag(values).astype(dtype)), "M")
+        with pytest.raises(errors.NotPositiveDefinite) as caught:
+            M.solve(xp.ones(3, dtype=dtype))
+        return str(caught.value).partition(": ")[0]
+
+    assert said([1.0, -2.0, 3.0]) == "M is not positive definite"
+    assert said([1.0, 0.0, 3.0]) == "M is not positive definite but singular"
+    rounding = "M is not positive definite but singular to rounding"
+    assert said([1.0, 1e-18, 3.0]) == rounding
+    assert said([1.0, 3e-7, 3.0], "float32") == rounding
+    M = Dense(xp.asarray(np.diag([1.0, 3e-7, 3.0])), "M")
+    assert float(M.solve(xp.ones(3))[1]) == pytest.approx(1 / 3e-7)
 
 
 # choose

@@ -16,10 +16,11 @@ from kfac_ref.distributions import (
     squared_error,
 )
 from kfac_ref.errors import UnknownName, Unsupported, ValueRangeError
-from kfac_ref.estimates import ALIASES, ESTIMATES, Estimate, Sampled, make_estimate
+from kfac_ref.estimates import ESTIMATES, Estimate, Sampled, make_estimate
 from kfac_ref.layers import Dense, Tanh
 from kfac_ref.network import Network
 from kfac_ref.pairs import propagate
+from kfac_ref.words import ALIASES
 
 JOINT = Joint([(Categorical(), 3, 0.7), (Normal(0.6), 2, 2.3)])
 CASES = [
@@ -142,9 +143,9 @@ def test_sampled_labels_of_joint_losses_in_chunks(rng):
     assert_exact(*found)
 
 
-@pytest.mark.parametrize("alias", sorted(ALIASES))
+@pytest.mark.parametrize("alias", sorted(ALIASES["estimate"]))
 def test_words_of_other_libraries(alias):
-    assert type(make_estimate(alias)) is ESTIMATES[ALIASES[alias]]
+    assert type(make_estimate(alias)) is ESTIMATES[ALIASES["estimate"][alias]]
 
 
 def test_an_estimate_may_be_given_as_an_object():

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from kfac_ref.estimates import ALIASES, ESTIMATES
+from kfac_ref.damping import RULES
+from kfac_ref.estimates import ESTIMATES
 from kfac_ref.structures import STRUCTURES
+from kfac_ref.words import ALIASES, OTHERS
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text()
@@ -34,11 +36,26 @@ def test_ten_lines_are_ten():
 
 
 def test_every_name_and_every_alias_is_listed():
-    for name in [*ESTIMATES, *STRUCTURES]:
+    for name in [*ESTIMATES, *STRUCTURES, *RULES]:
         assert f"`{name}`" in TEXT, name
-    for alias, name in ALIASES.items():
-        row = next(line for line in TEXT.splitlines() if line.startswith(f"| `{name}`"))
-        assert f"`{alias}`" in row, alias
+    rows = [line.split("|") for line in TEXT.splitlines() if line.startswith("| `")]
+    for words in ALIASES.values():
+        for alias, name in words.items():
+            beside = [others for _, here, *others in rows if f"`{name}`" in here]
+            assert any(f"`{alias}`" in cell for cells in beside for cell in cells), (
+                alias
+            )
+
+
+def test_words_that_are_refused_are_words_of_others():
+    for word in ("kron_in_diag", "NaiveDiagonal"):
+        assert f"`{word}`" in TEXT and word in OTHERS["structure"]
+    said = {word for cells in re.findall(r"\| [^|]*\|$", TEXT, re.MULTILINE)
+            for word in re.findall("`([^`]+)`", cells)}  # fmt: skip
+    listed = {alias for words in ALIASES.values() for alias in words}
+    assert (
+        listed <= said and not said & {w for t in OTHERS.values() for w in t} - listed
+    )
 
 
 def test_links_lead_somewhere():

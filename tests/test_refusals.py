@@ -174,7 +174,7 @@ def test_numbers_that_are_none(problem, rng):
     for dtype in (int, np.float16):
         with pytest.raises(ValueRangeError, match="expected float64 or float32"):
             net.init(rng, dtype)
-    for samples in (1.5, "3", None, True):
+    for samples in (1.5, "3", True):
         with pytest.raises(ValueRangeError, match="samples.*whole number >= 1"):
             propagate(net, params, x, "sampled", rng=rng, samples=samples)
     for memory in (0, -5, None):
@@ -190,9 +190,9 @@ def test_numbers_that_are_none(problem, rng):
 def test_options_that_a_structure_does_not_take(problem):
     net, params, x, _ = problem
     found = propagate(net, params, x)
-    with pytest.raises(ValueRangeError, match="missing .*'damping'; its options: damp"):
+    with pytest.raises(ValueRangeError, match="'block_tridiagonal': needs damping="):
         make_structure("block_tridiagonal", found)
-    with pytest.raises(ValueRangeError, match="'kronecker'.*its options: none"):
+    with pytest.raises(ValueRangeError, match="unknown argument 'damping': known: no"):
         make_structure("kronecker", found, damping=0.1)
 
 

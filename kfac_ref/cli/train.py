@@ -107,11 +107,11 @@ def _add_kfac(parser: Any) -> None:
     flag: Any = {"action": "store_true"}
     add("damping-act", help="added to A; X,Y moves from X towards Y", **numbers)
     add("damping-err", help="added to G; the same", **numbers)
-    add("damping-warmup-steps", help="the pace from X to Y", **whole)
+    add("damping-warmup-steps", help="the pace from X to Y, if both", **whole)
     add("use-pi", help="share the damping out by pi, from traces", **flag)
     add("update-interval-init", help="new factors, inverses every so many", **whole)
     add("update-interval-target", help="and so many in the end", **whole)
-    add("update-interval-steps", help="on the way from init to target", **whole)
+    add("update-interval-steps", help="on the way to a target other than init", **whole)
     add(
         "compute-interval", "kfac-compute-interval-steps", help="at most every", **whole
     )

@@ -28,9 +28,12 @@ from kfac_ref.errors import (
     ShapeError,
     ValueRangeError,
     check_finite,
+    check_names,
     check_shape,
+    describe,
 )
 from kfac_ref.matrices import SymmetricMatrix
+from kfac_ref.matrices.base import check_matrix
 from kfac_ref.matrices.definite import check_damping
 from kfac_ref.values import Value
 
@@ -66,7 +69,20 @@ def compare(
     ValueRangeError, and NotPositiveDefinite where damping is too small for the exact
     matrix or an approximation.
     """
+    check_matrix("exact", exact)
+    if not isinstance(gradient, list | tuple):
+        raise KfacTypeError(
+            "gradient: expected a list of matrices, one for each layer, as of "
+            f"network.gradient(...); found {describe(gradient)}"
+        )
     damping = check_damping(damping)
+    if names is not None:
+        check_names("names", names)
+    if not callable(progress):
+        raise KfacTypeError(
+            "progress: expected a function of a list, such as tqdm, found "
+            f"{describe(progress)}"
+        )
     layers = names or [f"layer {i}" for i in range(len(gradient))]
     if not isinstance(approximations, Mapping):
         raise KfacTypeError(
@@ -183,11 +199,7 @@ def _check_sizes(
     if not approximations:
         raise ShapeError("approximations: expected at least one, found none")
     for name, built in approximations.items():
-        if not isinstance(built.matrix, SymmetricMatrix):
-            raise KfacTypeError(
-                f"approximation {name!r}: expected a matrix, for instance of "
-                f"curvature(...), found {type(built.matrix).__name__}"
-            )
+        check_matrix(f"approximation {name!r}", built.matrix)
         if built.matrix.damping_inside:
             raise ValueRangeError(
                 f"approximation {name!r} is damped already, and compare would damp it "

@@ -13,6 +13,7 @@ from itertools import accumulate, pairwise
 from kfac_ref.backend import Array
 from kfac_ref.errors import ValueRangeError, describe
 from kfac_ref.matrices import BlockDiagonal, Dense, SymmetricMatrix
+from kfac_ref.matrices.base import check_matrix
 from kfac_ref.matrices.definite import add_to_diagonal, check_damping
 
 
@@ -23,6 +24,7 @@ class DampedInside(SymmetricMatrix):
     """
 
     def __init__(self, damped: SymmetricMatrix, damping: float):
+        check_matrix("damped", damped)
         super().__init__(damped._like, damped.size, damped.name)
         self.damped, self.damping = damped, check_damping(damping)
 

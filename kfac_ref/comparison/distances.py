@@ -18,8 +18,9 @@ import numpy as np
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 from kfac_ref.backend import Array, asarray, get_xp, to_numpy
-from kfac_ref.errors import ShapeError, ValueRangeError
+from kfac_ref.errors import ShapeError, ValueRangeError, check_shape
 from kfac_ref.matrices import SymmetricMatrix
+from kfac_ref.matrices.base import check_matrix
 from kfac_ref.matrices.definite import check_damping
 
 
@@ -54,6 +55,8 @@ def inverse_error(
     approximation: SymmetricMatrix, exact: SymmetricMatrix, damping: float
 ) -> float:
     """Relative Frobenius error of (M + lambda I)^-1 against (F + lambda I)^-1."""
+    check_matrix("approximation", approximation)
+    check_matrix("exact", exact)
     return relative_frobenius_error(
         approximation.inverse(damping), exact.inverse(damping)
     )
@@ -66,9 +69,7 @@ def angle(
     damping: float,
 ) -> float:
     """Degrees between the preconditioned gradient (P,) and the exact natural one."""
-    return angle_between(
-        approximation.solve(gradient, damping), exact.solve(gradient, damping)
-    )
+    return angle_between(*_solved(approximation, exact, gradient, damping))
 
 
 def damped_norm_ratio(
@@ -78,8 +79,21 @@ def damped_norm_ratio(
     damping: float,
 ) -> float:
     """||u|| / ||v||, ||u||^2 = u^T (F + lambda I) u: is the step too long or short?"""
-    u, v = approximation.solve(gradient, damping), exact.solve(gradient, damping)
+    u, v = _solved(approximation, exact, gradient, damping)
     return damped_norm(u, exact, damping) / damped_norm(v, exact, damping)
+
+
+def _solved(
+    approximation: SymmetricMatrix,
+    exact: SymmetricMatrix,
+    gradient: Array,
+    damping: float,
+) -> tuple[Array, Array]:
+    """The preconditioned gradient (P,), and the exact natural one."""
+    check_matrix("approximation", approximation)
+    check_matrix("exact", exact)
+    check_shape("gradient", gradient, (exact.size,))
+    return approximation.solve(gradient, damping), exact.solve(gradient, damping)
 
 
 def spectral_norm(matrix: Array) -> float:
@@ -117,6 +131,8 @@ def damped_norm(v: Array, exact: SymmetricMatrix, damping: float) -> float:
 
 def difference(approximation: SymmetricMatrix, exact: SymmetricMatrix) -> Array:
     """M - F as an array (P, P)."""
+    check_matrix("approximation", approximation)
+    check_matrix("exact", exact)
     if approximation.size != exact.size:
         raise ShapeError(
             f"approximation {approximation.label}: expected a matrix of the size of "

@@ -31,7 +31,7 @@ def on_blocks(matrix: Any, rule: Callable[..., Any], what: str) -> Any:
     if not isinstance(matrix, SymmetricMatrix):
         raise Unsupported(
             f"{what}: expected a matrix of kfac_ref.matrices, found "
-            f"{type(matrix).__name__}; make one, for instance Dense or BlockDiagonal"
+            f"{type(matrix).__name__}; make it one, for instance Dense(array)"
         )
     damped = rule(matrix)
     damped.damping_inside = True
@@ -50,7 +50,7 @@ def kronecker(block: SymmetricMatrix, what: str) -> Kronecker:
     raise Unsupported(
         f"{block.label}: {what} needs a Kronecker product, found "
         f"{type(block).__name__}{reason}; damp it exactly, with tikhonov(matrix, "
-        "damping) or solve(v, damping)"
+        "damping) or solve(v, damping), or each block by its kind, with by_kind"
     )
 
 

@@ -26,8 +26,9 @@ import math
 from collections.abc import Callable
 
 from kfac_ref.backend import Array, eigvalsh, get_xp
-from kfac_ref.errors import ValueRangeError, check_number, choose, describe
+from kfac_ref.errors import ValueRangeError, check_kind, check_number, describe
 from kfac_ref.matrices import Kronecker
+from kfac_ref.words import translate
 
 
 def mean_eigenvalue(M: Array) -> float:
@@ -55,11 +56,12 @@ SIZES: dict[str, Callable[[Array], float]] = {
 def check_pi(pi: float | str) -> float | str:
     """A name ("off" is 1), or a number > 0. Raises UnknownName, ValueRangeError."""
     if isinstance(pi, str):
-        return 1.0 if choose("pi", pi, [*SIZES, "off"]) == "off" else pi
+        name = translate("pi", pi, [*SIZES, "off"])
+        return 1.0 if name == "off" else name
     number = check_number("pi", pi)
     if not 0 < number < math.inf:
         raise ValueRangeError(
-            f"pi: expected 'trace', 'frobenius', 'operator', 'off' or a number > 0, "
+            "pi: expected 'trace', 'frobenius', 'operator', 'off' or a number > 0, "
             f"found {describe(pi)}"
         )
     return number
@@ -70,6 +72,7 @@ def find_pi(matrix: Kronecker, pi: float | str = "trace") -> float:
 
     That is a factor which is zero (pi would be 0 or infinite), or not semi-definite.
     """
+    check_kind("matrix", matrix, Kronecker, "with two factors")
     pi = check_pi(pi)
     if not isinstance(pi, str):
         return pi

@@ -7,16 +7,19 @@ A rule makes a damped matrix of a matrix; `solve(v)` of the result is the precon
     factored_tikhonov     (A + pi gamma I) (x) (G + gamma / pi I)
     same_on_each_factor   (A + lambda I) (x) (G + lambda I)
     separate              (A + pi activations I) (x) (G + errors / pi I)
+    by_kind               the second where there are factors, the first elsewhere
 
-The last three keep a Kronecker product A (x) G: two small Cholesky factorisations are
-enough. The price of the second is two terms (Martens & Grosse 2015, section 6.3):
+All but the first and the last are for Kronecker products A (x) G alone, and keep them:
+two small Cholesky factorisations are enough. The price of the second is two terms
+(Martens & Grosse 2015, section 6.3):
 
     A (x) G + lambda I + pi gamma I (x) G + gamma / pi A (x) I
 
 A BlockDiagonal is damped block by block, by one rule or, with `block_by_block`, by one
-for each. Where a rule makes no sense it raises Unsupported, with the reason. The matrix
-that is given is left as it was. A rule is data, too, a name and its arguments:
-`damp(matrix, "separate", activations=0.01, errors=1.0)`.
+for each. Where a rule makes no sense it raises Unsupported, with the reason: so a rule
+that is named is the rule that is applied, and only `by_kind`, K-FAC's default, looks
+for itself. The matrix that is given is left as it was. A rule is data, too, a name and
+its arguments: `damp(matrix, "separate", activations=0.01, errors=1.0)`.
 
 Where A or G is zero (a layer of dead units), so is A (x) G, and a pi made of norms has
 no value. Then the damping alone is left, gamma I (x) gamma I = lambda I: exact, and the
@@ -40,7 +43,14 @@ from kfac_ref.damping.parts import (
     share,
 )
 from kfac_ref.damping.pi import check_pi
-from kfac_ref.errors import ShapeError, choose, located
+from kfac_ref.errors import (
+    KfacTypeError,
+    ShapeError,
+    check_flag,
+    check_parameters,
+    describe,
+    located,
+)
 from kfac_ref.matrices import (
     BlockDiagonal,
     Dense,
@@ -50,6 +60,9 @@ from kfac_ref.matrices import (
     SymmetricMatrix,
 )
 from kfac_ref.matrices.definite import check_damping, rounding_error, spectral_power
+from kfac_ref.words import translate
+
+Rule = Callable[[Any, float], SymmetricMatrix]
 
 
 def tikhonov(matrix: SymmetricMatrix, damping: float) -> SymmetricMatrix:
@@ -82,6 +95,7 @@ def factored_tikhonov(
     Martens & Grosse 2015, section 6.3.
     """
     damping, pi = check_damping(damping), check_pi(pi)
+    exact_scalars = check_flag("exact_scalars", exact_scalars)
     gamma, words = math.sqrt(damping), f"factored Tikhonov, lambda = {damping:g}"
 
     def rule(block: SymmetricMatrix) -> Kronecker:
@@ -145,13 +159,37 @@ def separate(
     return on_blocks(matrix, rule, "separate damping")
 
 
+def by_kind(
+    matrix: Any,
+    damping: float,
+    kronecker: Rule = factored_tikhonov,
+    other: Rule = tikhonov,
+) -> Any:
+    """A Kronecker product damped by one rule, every other kind of block by another.
+
+    By the paper's rule, and exactly: M + lambda I for a diagonal, dense or
+    eigenvalue-corrected block, which has no two factors to share the damping out to.
+    TensorFlow K-FAC and KFAC-JAX do the same.
+    """
+
+    _check_rules(kronecker=kronecker, other=other)
+
+    def rule(block: SymmetricMatrix) -> SymmetricMatrix:
+        return (kronecker if isinstance(block, Kronecker) else other)(block, damping)
+
+    return on_blocks(matrix, rule, "damping by kind")
+
+
 def block_by_block(
     matrix: SymmetricMatrix,
     damping: float,
-    rules: Sequence[Callable[[SymmetricMatrix, float], SymmetricMatrix]],
+    rules: Sequence[Rule],
 ) -> BlockDiagonal:
     """The i-th block of a BlockDiagonal damped by rules[i](block, damping)."""
     blocks = matrix.blocks if isinstance(matrix, BlockDiagonal) else []
+    if not isinstance(rules, list | tuple):
+        raise KfacTypeError(f"rules: expected a list of them, found {describe(rules)}")
+    _check_rules(**{f"rules[{i}]": rule for i, rule in enumerate(rules)})
     if not blocks or len(blocks) != len(rules):
         raise ShapeError(
             "block_by_block: expected a BlockDiagonal and a rule for each block, found "
@@ -163,17 +201,33 @@ def block_by_block(
     return damped
 
 
+def _check_rules(**rules: Any) -> None:
+    for name, rule in rules.items():
+        if not callable(rule):
+            raise KfacTypeError(
+                f"{name}: expected a function of a matrix and lambda, as tikhonov is; "
+                f"found {describe(rule)}"
+            )
+
+
 RULES: dict[str, Callable[..., SymmetricMatrix]] = {
     "tikhonov": tikhonov,
     "factored_tikhonov": factored_tikhonov,
     "same_on_each_factor": same_on_each_factor,
     "separate": separate,
+    "by_kind": by_kind,
 }
 
 
 def damp(matrix: SymmetricMatrix, rule: str, **parameters: Any) -> SymmetricMatrix:
-    """The matrix damped by the rule of that name; UnknownName for others."""
-    return RULES[choose("damping rule", rule, RULES)](matrix, **parameters)
+    """The matrix damped by the rule of that name, with its parameters.
+
+    Raises UnknownName, and ValueRangeError for parameters that the rule does not take,
+    or that it lacks.
+    """
+    function = RULES[translate("damping rule", rule, RULES)]
+    check_parameters(f"damping rule {rule!r}", function, parameters)
+    return function(matrix, **parameters)
 
 
 def by_eigendecomposition(matrix: SymmetricMatrix) -> SymmetricMatrix:

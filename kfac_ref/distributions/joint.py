@@ -34,6 +34,11 @@ class Joint(Distribution):
     """
 
     def __init__(self, parts: Sequence[tuple[Distribution, int, float]]):
+        if not isinstance(parts, list | tuple):
+            raise ShapeError(
+                "parts of Joint: expected a list of (distribution, number of outputs, "
+                f"weight), found {describe(parts)}"
+            )
         if len(parts) == 0:
             raise ShapeError("Joint: expected at least one part, found none")
         self.parts: list[tuple[Distribution, slice, float]] = []

@@ -25,7 +25,13 @@ from collections.abc import Callable
 from typing import Any
 
 from kfac_ref.backend import Array, cholesky_solve, get_xp, linear_operator
-from kfac_ref.errors import ShapeError, check_count, not_written
+from kfac_ref.errors import (
+    KfacTypeError,
+    ShapeError,
+    check_count,
+    describe,
+    not_written,
+)
 from kfac_ref.matrices.definite import check_damping, factorize
 from kfac_ref.values import Value
 
@@ -123,6 +129,13 @@ class SymmetricMatrix(Value):
             rmatmat=product,
         )
 
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        """NumPy's and CuPy's functions take arrays: no object of one entry is made."""
+        raise KfacTypeError(
+            f"expected an array, found {self!r}, a matrix of this package; to_dense() "
+            "makes the array; trace(), eigenvalues(), inverse(), ... need none"
+        )
+
     def _on_rows(self, v: Array, function: Callable[[Array], Array]) -> Array:
         """`function` of the rows v^T (k, P): M is symmetric, so (M v)^T = v^T M."""
         if getattr(v, "ndim", 0) not in (1, 2) or v.shape[0] != self.size:
@@ -138,3 +151,13 @@ class SymmetricMatrix(Value):
         from kfac_ref.matrices.dense import Dense  # a subclass of this class
 
         return Dense(self.to_dense(), self.label)
+
+
+def check_matrix(what: str, found: Any) -> None:
+    """KfacTypeError: not an array, say."""
+    if not isinstance(found, SymmetricMatrix):
+        raise KfacTypeError(
+            f"{what}: expected a matrix of this package, as from fisher_matrix(...) or "
+            "curvature(...), or kfac_ref.matrices.Dense(array) of an array; found "
+            f"{describe(found)}"
+        )

@@ -6,24 +6,27 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate
 
 from kfac_ref.backend import Array, get_xp
-from kfac_ref.errors import ShapeError
+from kfac_ref.errors import ShapeError, describe
 from kfac_ref.matrices.base import SymmetricMatrix
-from kfac_ref.matrices.definite import check_alike
+from kfac_ref.matrices.definite import called, check_alike
 
 
 class BlockDiagonal(SymmetricMatrix):
     """blocks[0], blocks[1], ... along the diagonal; each of any kind."""
 
     def __init__(self, blocks: Sequence[SymmetricMatrix], name: str = ""):
-        what = name or "BlockDiagonal"
+        what = called(name, "BlockDiagonal")
+        if not isinstance(blocks, list | tuple) or not blocks:
+            raise ShapeError(
+                f"{what}: expected a list of blocks, at least one block, found "
+                f"{describe(blocks)}"
+            )
         for block in blocks:
             if not isinstance(block, SymmetricMatrix):
                 raise ShapeError(
                     f"{what}: expected blocks that are matrices of kfac_ref.matrices, "
                     f"found {type(block).__name__}; make it one with Dense(...)"
                 )
-        if not blocks:
-            raise ShapeError(f"{what}: expected at least one block, found none")
         check_alike(what, *[block._like for block in blocks])
         self.blocks = list(blocks)
         self.offsets = [0, *accumulate(block.size for block in blocks)]

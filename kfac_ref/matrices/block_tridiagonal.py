@@ -21,7 +21,13 @@ from collections.abc import Sequence
 from itertools import accumulate, pairwise
 
 from kfac_ref.backend import Array, get_xp, solve_triangular
-from kfac_ref.errors import ShapeError, check_shape
+from kfac_ref.errors import (
+    KfacTypeError,
+    ShapeError,
+    check_names,
+    check_shape,
+    describe,
+)
 from kfac_ref.matrices.base import SymmetricMatrix
 from kfac_ref.matrices.definite import (
     check_alike,
@@ -54,6 +60,15 @@ class BlockTridiagonalInverse(SymmetricMatrix):
         G_next: Sequence[Array],
         names: Sequence[str] = (),
     ):
+        check_names("BlockTridiagonalInverse names", names)
+        for what, given in (
+            ("A", A), ("G", G), ("A_next", A_next), ("G_next", G_next)
+        ):  # fmt: skip
+            if not isinstance(given, list | tuple):
+                raise KfacTypeError(
+                    f"BlockTridiagonalInverse {what}: expected a list, one for each "
+                    f"layer; found {describe(given)}"
+                )
         names = list(names) or [f"layer {i}" for i in range(len(A))]
         if not len(A) == len(G) == len(A_next) + 1 == len(G_next) + 1 == len(names) > 0:
             raise ShapeError(

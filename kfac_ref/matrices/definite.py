@@ -21,6 +21,13 @@ TILE = 256  # rows and columns that are compared with their mirror images at a t
 EXPONENTS = (-1, -0.5, 0.5, 1)
 
 
+def called(name: str, kind: str) -> str:
+    """What a matrix is called in messages: its name, else its kind. KfacTypeError."""
+    if not isinstance(name, str):
+        raise KfacTypeError(f"name: expected words, found {describe(name)}")
+    return name or kind
+
+
 def check_damping(damping: float) -> float:
     """lambda as Python's float, finite and >= 0; ValueRangeError."""
     try:
@@ -36,7 +43,8 @@ def check_damping(damping: float) -> float:
 
 def check_exponent(exponent: float) -> float:
     """One of the powers that K-FAC uses, as Python's float; ValueRangeError."""
-    if isinstance(exponent, bool) or exponent not in EXPONENTS:
+    is_number = not isinstance(exponent, bool) and not getattr(exponent, "ndim", 0)
+    if not is_number or exponent not in EXPONENTS:
         raise ValueRangeError(
             "power: expected an exponent of -1, -1/2, 1/2 or 1, found "
             f"{describe(exponent)}"

@@ -7,6 +7,7 @@ from kfac_ref.errors import check_finite
 from kfac_ref.matrices.base import SymmetricMatrix
 from kfac_ref.matrices.definite import (
     add_to_diagonal,
+    called,
     check_damping,
     check_exponent,
     check_symmetric,
@@ -21,7 +22,7 @@ class Dense(SymmetricMatrix):
     """`matrix` (P, P), symmetric. Raises ShapeError, ValueRangeError if it is not."""
 
     def __init__(self, matrix: Array, name: str = ""):
-        check_symmetric(name or "Dense", matrix)
+        check_symmetric(called(name, "Dense"), matrix)
         super().__init__(matrix, len(matrix), name)
         self.matrix = matrix
 
@@ -31,7 +32,7 @@ class Dense(SymmetricMatrix):
 
         Only its diagonal is checked: M_ij^2 <= M_ii M_jj, so if that is finite, all is.
         """
-        check_finite(name or "Dense", get_xp(matrix).diagonal(matrix))
+        check_finite(called(name, "Dense"), get_xp(matrix).diagonal(matrix))
         made = cls.__new__(cls)
         SymmetricMatrix.__init__(made, matrix, len(matrix), name)
         made.matrix = matrix

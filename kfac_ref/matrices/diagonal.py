@@ -6,6 +6,7 @@ from kfac_ref.backend import Array, get_xp
 from kfac_ref.errors import check_shape
 from kfac_ref.matrices.base import SymmetricMatrix
 from kfac_ref.matrices.definite import (
+    called,
     check_damping,
     check_exponent,
     check_floats,
@@ -17,8 +18,8 @@ class Diagonal(SymmetricMatrix):
     """diag(values), values (P,). Taken at their word: positive definite means > 0."""
 
     def __init__(self, values: Array, name: str = ""):
-        check_shape(name or "Diagonal", values, ("P",))
-        check_floats(name or "Diagonal", values)
+        check_shape(called(name, "Diagonal"), values, ("P",))
+        check_floats(called(name, "Diagonal"), values)
         super().__init__(values, len(values), name)
         self.values = values
 

@@ -8,6 +8,7 @@ from kfac_ref.backend import Array, get_xp
 from kfac_ref.errors import ValueRangeError, check_number, check_shape
 from kfac_ref.matrices.base import SymmetricMatrix
 from kfac_ref.matrices.definite import (
+    called,
     check_alike,
     check_damping,
     check_exponent,
@@ -39,7 +40,7 @@ class EigenKronecker(SymmetricMatrix):
         name: str = "",
         rounding: float = 0.0,
     ):
-        what = name or "EigenKronecker"
+        what = called(name, "EigenKronecker")
         check_shape(f"{what}: values", values, ("d_in", "d_out"))
         check_floats(f"{what}: values", values)
         _check_orthonormal(f"{what}: U_A", U_A, values.shape[0])
@@ -48,6 +49,8 @@ class EigenKronecker(SymmetricMatrix):
         super().__init__(values, values.size, name)
         self.U_A, self.U_G, self.values = U_A, U_G, values
         self.rounding = check_number(f"{what}: rounding", rounding)
+        if not self.rounding >= 0:
+            raise ValueRangeError(f"{what}: rounding: expected >= 0, found {rounding}")
 
     @property
     def storage(self) -> int:

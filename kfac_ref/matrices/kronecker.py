@@ -8,6 +8,7 @@ from kfac_ref.backend import Array, cholesky_solve, eigh, eigvalsh, get_xp
 from kfac_ref.errors import check_finite
 from kfac_ref.matrices.base import SymmetricMatrix
 from kfac_ref.matrices.definite import (
+    called,
     check_alike,
     check_damping,
     check_exponent,
@@ -28,7 +29,7 @@ class Kronecker(SymmetricMatrix):
     """
 
     def __init__(self, A: Array, G: Array, name: str = ""):
-        what = name or "Kronecker"
+        what = called(name, "Kronecker")
         check_symmetric(f"{what}: factor A", A)
         check_symmetric(f"{what}: factor G", G)
         check_alike(what, A, G)

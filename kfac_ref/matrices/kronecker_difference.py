@@ -6,6 +6,7 @@ from kfac_ref.backend import Array, eigh, get_xp, solve_triangular
 from kfac_ref.errors import check_shape
 from kfac_ref.matrices.base import SymmetricMatrix
 from kfac_ref.matrices.definite import (
+    called,
     check_alike,
     check_damping,
     check_symmetric,
@@ -29,7 +30,7 @@ class KroneckerDifference(SymmetricMatrix):
     """
 
     def __init__(self, A: Array, G: Array, C: Array, D: Array, name: str = ""):
-        what = name or "KroneckerDifference"
+        what = called(name, "KroneckerDifference")
         for letter, factor in zip("AGCD", (A, G, C, D), strict=True):
             check_symmetric(f"{what}: factor {letter}", factor)
         check_shape(f"{what}: factor C", C, tuple(A.shape))

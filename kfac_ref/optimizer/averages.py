@@ -12,7 +12,8 @@ variants differ in the weight w_k and in what they begin with. With decay eps:
     identity    w_k = 1 - eps, begun at I        eps^k I is left over: another
 
 `debiased` is the mean of all values with weights 1, eps, eps^2, ..., newest first. A
-burn-in is a plain mean; the variant then goes on from it.
+burn-in is a plain mean; the variant then goes on from it. `latest` and `plain` do not
+look at a decay, but take one, so that one may vary the variant alone.
 """
 
 from __future__ import annotations
@@ -21,10 +22,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kfac_ref.backend import Array, get_xp
-from kfac_ref.errors import ShapeError, Unsupported, ValueRangeError, choose, describe
+from kfac_ref.errors import (
+    KfacTypeError,
+    ShapeError,
+    Unsupported,
+    ValueRangeError,
+    describe,
+)
 from kfac_ref.matrices import BlockDiagonal, Dense, Diagonal, Kronecker
 from kfac_ref.structures import ChainFactors
 from kfac_ref.values import Value
+from kfac_ref.words import translate
 
 AVERAGES = ("latest", "plain", "paper", "debiased", "first", "zero", "identity")
 
@@ -45,7 +53,8 @@ class MovingAverage(Value):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        choose("average", self.variant, AVERAGES)
+        variant = translate("average", self.variant, AVERAGES)
+        object.__setattr__(self, "variant", variant)
         if not 0.0 <= self.decay < 1.0:
             raise ValueRangeError(
                 f"decay of the moving average: expected a number in [0, 1), found "
@@ -67,6 +76,21 @@ class MovingAverage(Value):
         else:
             mixed = mix(self.value, newest, w)
         return replace(self, count=k, total=total, value=mixed)
+
+
+def make_average(what: str, given: Any) -> MovingAverage:
+    """A MovingAverage as it is; of a word the one of that name, with its decay of 0.95.
+
+    Raises KfacTypeError, UnknownName.
+    """
+    if isinstance(given, str):
+        return MovingAverage(translate("average", given, AVERAGES, what))
+    if not isinstance(given, MovingAverage):
+        raise KfacTypeError(
+            f"{what}: expected a MovingAverage, such as MovingAverage('debiased', 0.95)"
+            f", or its name, found {describe(given)}"
+        )
+    return given
 
 
 def _weight(variant: str, k: int, total: float, decay: float) -> float:

@@ -12,14 +12,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from kfac_ref.backend import Array, get_xp
 from kfac_ref.errors import check_number
-from kfac_ref.network import Forward, Network
-from kfac_ref.optimizer.arguments import starting_point
+from kfac_ref.network import Forward, Network, check_network
+from kfac_ref.optimizer.arguments import (
+    check_state,
+    starting_point,
+)
 from kfac_ref.optimizer.stages import (
     check_finite_stage,
     forward_stage,
@@ -47,12 +50,15 @@ class Step(Value):
 class Baseline(Value):
     """What the baselines share."""
 
+    state_type: ClassVar[type]  # what `init` makes, and `step` takes
+
     network: Network
     learning_rate: float | Schedule
     l2: float = field(default=0.0, kw_only=True)
 
     def __post_init__(self) -> None:
         name = type(self).__name__
+        check_network(self.network)
         super().__post_init__()
         if not callable(self.learning_rate):
             found = self.learning_rate
@@ -61,6 +67,7 @@ class Baseline(Value):
 
     def params(self, state: Any) -> list[Array]:
         """The parameters of a state as matrices."""
+        check_state(self, state)
         return self.network.unflatten(state.theta)
 
     def _loss(self, forward: Forward, y: Array) -> tuple[float, Array]:
@@ -102,6 +109,8 @@ class SGD(Baseline):
     is taken; it moves by mu' v' - alpha grad, v' and mu' those of the next step.
     """
 
+    state_type = SGDState
+
     momentum: float | Schedule = 0.0
     nesterov: bool = False
 
@@ -110,6 +119,8 @@ class SGD(Baseline):
         if not callable(self.momentum):
             mu = self.momentum
             require(0 <= mu < 1, "SGD momentum", "a number in [0, 1)", mu)
+            useful = mu > 0 or not self.nesterov
+            require(useful, "SGD nesterov", "a momentum > 0 with it", mu)
 
     def init(self, params: list[Array]) -> SGDState:
         theta = starting_point(self.network, params)
@@ -118,6 +129,7 @@ class SGD(Baseline):
     def step(
         self, state: SGDState, x: Array, y: Array, rng: np.random.Generator
     ) -> tuple[SGDState, Step]:
+        check_state(self, state)
         loss, gradient = self._loss(self._forward(state.theta, x), y)
         k = state.step
         alpha, mu = at(self.learning_rate, k), at(self.momentum, k)
@@ -146,6 +158,8 @@ class Adam(Baseline):
     gradient has the L2 term in it: not decoupled.
     """
 
+    state_type = AdamState
+
     beta_1: float = 0.9
     beta_2: float = 0.999
     epsilon: float = 1e-8
@@ -165,6 +179,7 @@ class Adam(Baseline):
     def step(
         self, state: AdamState, x: Array, y: Array, rng: np.random.Generator
     ) -> tuple[AdamState, Step]:
+        check_state(self, state)
         loss, gradient = self._loss(self._forward(state.theta, x), y)
         k, alpha = state.step + 1, at(self.learning_rate, state.step)
         m = self.beta_1 * state.m + (1 - self.beta_1) * gradient

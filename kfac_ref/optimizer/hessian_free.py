@@ -17,9 +17,12 @@ import numpy as np
 from scipy.sparse.linalg import LinearOperator, cg
 
 from kfac_ref.backend import Array, asarray, get_xp, to_numpy
-from kfac_ref.errors import choose
 from kfac_ref.levenberg_marquardt import LevenbergMarquardt
-from kfac_ref.optimizer.arguments import starting_point
+from kfac_ref.optimizer.arguments import (
+    check_lambda_rule,
+    check_state,
+    starting_point,
+)
 from kfac_ref.optimizer.baselines import Baseline, Step, at
 from kfac_ref.optimizer.stages import (
     check_finite_stage,
@@ -30,6 +33,7 @@ from kfac_ref.products import MATRICES
 from kfac_ref.quadratic_model import quadratic_model, reduction_ratio
 from kfac_ref.schedules import Schedule, require
 from kfac_ref.values import Value
+from kfac_ref.words import translate
 
 Product = Callable[[Array], Array]
 
@@ -62,6 +66,8 @@ class HessianFree(Baseline):
     is `tolerance` times the gradient.
     """
 
+    state_type = HessianFreeState
+
     learning_rate: float | Schedule = 1.0
     lambda_: float = 1.0
     lambda_rule: LevenbergMarquardt | None = field(
@@ -74,10 +80,12 @@ class HessianFree(Baseline):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        choose("matrix", self.matrix, MATRICES)
+        matrix = translate("matrix", self.matrix, MATRICES)
+        object.__setattr__(self, "matrix", matrix)
+        check_lambda_rule(self)
         for name, fits, expected in (
-            ("lambda_", 0 <= self.lambda_ < math.inf, ">= 0"),
             ("iterations", self.iterations >= 1, ">= 1"),
+            ("lambda_", 0 <= self.lambda_ < math.inf, ">= 0"),
             ("tolerance", 0 < self.tolerance < 1, "a number in (0, 1)"),
             ("warm_start", 0 <= self.warm_start <= 1, "a number in [0, 1]"),
         ):
@@ -90,6 +98,7 @@ class HessianFree(Baseline):
     def step(
         self, state: HessianFreeState, x: Array, y: Array, rng: np.random.Generator
     ) -> tuple[HessianFreeState, HessianFreeStep]:
+        check_state(self, state)
         forward = self._forward(state.theta, x)
         loss, gradient = self._loss(forward, y)
         alpha = at(self.learning_rate, state.step)
@@ -101,7 +110,7 @@ class HessianFree(Baseline):
         model = quadratic_model([direction], gradient, curvature, self.l2)
         predicted = model.value((alpha,), state.lambda_)
         after = loss_alone_stage(self._forward(theta, x), y, self.l2)
-        ratio, lambda_ = self._judge(state.lambda_, loss, after, predicted)
+        ratio, lambda_ = self._judge(state, loss, after, predicted)
         rejected = not after <= loss
         theta = state.theta if rejected else theta
         moved = HessianFreeState(theta, direction, lambda_, state.step + 1)
@@ -132,12 +141,13 @@ class HessianFree(Baseline):
         return asarray(found, like=gradient), len(seen)
 
     def _judge(
-        self, lambda_: float, before: float, after: float, predicted: float
+        self, state: HessianFreeState, before: float, after: float, predicted: float
     ) -> tuple[float | None, float]:
         """rho and the new lambda."""
+        lambda_, rule = state.lambda_, self.lambda_rule
         if not predicted:  # a stationary point
             return None, lambda_
         finite = math.isfinite(after)
         ratio = reduction_ratio(before, after, predicted) if finite else -math.inf
-        rule = self.lambda_rule
-        return ratio, rule(lambda_, ratio, predicted) if rule else lambda_
+        moves = rule is not None and rule.due(state.step)
+        return ratio, rule(lambda_, ratio, predicted) if rule and moves else lambda_

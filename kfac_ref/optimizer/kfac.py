@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from kfac_ref.backend import Array, get_xp
+from kfac_ref.errors import check_flag
 from kfac_ref.levenberg_marquardt import gamma_candidates
 from kfac_ref.matrices import SymmetricMatrix
 from kfac_ref.network import Forward
-from kfac_ref.optimizer.arguments import starting_point
+from kfac_ref.optimizer.arguments import check_batches, check_state, starting_point
 from kfac_ref.optimizer.averages import MovingAverage
 from kfac_ref.optimizer.options import Options
 from kfac_ref.optimizer.stages import (
@@ -44,6 +45,8 @@ Model = Callable[[Array], QuadraticModel | None]  # of a direction and the last 
 class KFAC(Options):
     """Algorithm 2, with these options."""
 
+    state_type = State
+
     def init(self, params: list[Array]) -> State:
         """The state before the first step."""
         theta = starting_point(self.network, params)
@@ -54,8 +57,9 @@ class KFAC(Options):
         self, state: State, batches: Iterable[tuple], rng: np.random.Generator
     ) -> State:
         """The plain mean of the statistics of some batches (x, y), before any step."""
+        check_state(self, state)
         average = state.average
-        for x, y in batches:
+        for x, y in check_batches(batches):
             forward = forward_stage(self.network, state.theta, x)
             newest = self._curvature(forward, y, rng)
             average = average.add(newest, burn_in=True)
@@ -63,7 +67,8 @@ class KFAC(Options):
 
     def params(self, state: State, averaged: bool = False) -> list[Array]:
         """The parameters of a state as matrices, or their average over the steps."""
-        averaged = averaged and state.iterates.count > 0
+        check_state(self, state)
+        averaged = check_flag("averaged", averaged) and state.iterates.count > 0
         return self.network.unflatten(state.iterates.value if averaged else state.theta)
 
     def step(
@@ -73,6 +78,7 @@ class KFAC(Options):
 
         Raises Diverged, naming stage and layer, where a number is not finite.
         """
+        check_state(self, state)
         forward = forward_stage(self.network, state.theta, x)
         loss, gradient = self._loss_and_gradient(forward, y)
         S1, S2 = (subset_stage(x, y, tau, rng) for tau in (self.tau_1, self.tau_2))

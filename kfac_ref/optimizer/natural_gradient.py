@@ -8,15 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from kfac_ref.backend import Array
-from kfac_ref.errors import Unsupported, choose
+from kfac_ref.errors import Unsupported
 from kfac_ref.fisher import empirical_fisher_matrix, fisher_matrix, ggn_matrix
 from kfac_ref.matrices import Dense
-from kfac_ref.optimizer.arguments import starting_point
+from kfac_ref.optimizer.arguments import check_state, starting_point
 from kfac_ref.optimizer.baselines import Baseline, Step, at
 from kfac_ref.optimizer.stages import check_finite_stage
 from kfac_ref.products import MATRICES
 from kfac_ref.schedules import Schedule, require
 from kfac_ref.values import Value
+from kfac_ref.words import translate
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +37,8 @@ class NaturalGradient(Baseline):
     NotPositiveDefinite.
     """
 
+    state_type = NaturalGradientState
+
     learning_rate: float | Schedule = 1.0
     lambda_: float = 0.0
     matrix: str = "fisher"
@@ -43,7 +46,8 @@ class NaturalGradient(Baseline):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        choose("matrix", self.matrix, MATRICES)
+        matrix = translate("matrix", self.matrix, MATRICES)
+        object.__setattr__(self, "matrix", matrix)
         fits = 0 <= self.lambda_ < math.inf
         require(fits, "NaturalGradient lambda_", ">= 0", self.lambda_)
         P = self.network.size
@@ -61,6 +65,7 @@ class NaturalGradient(Baseline):
     def step(
         self, state: NaturalGradientState, x: Array, y: Array, rng: np.random.Generator
     ) -> tuple[NaturalGradientState, Step]:
+        check_state(self, state)
         loss, gradient = self._loss(self._forward(state.theta, x), y)
         alpha = at(self.learning_rate, state.step)
         C = self._curvature(state, x, y)

@@ -9,6 +9,17 @@ The paper's lambda_ = 150 is meant for its autoencoders: on a small problem it m
 slow SGD for hundreds of steps; start at 0.1 or below. With numbers that stay, as in
 most libraries, switch off what would move them: `KFAC(net, learning_rate=0.1,
 momentum=0.9, lambda_=0.03, lambda_rule=None, gamma_every=0)`.
+
+Words are those of structures.py, estimates.py, damping/ and averages.py, or other
+libraries' for the same (words.py). By default each layer's block is damped by its kind:
+Kronecker products by the paper's rule, all others exactly (`by_kind`). A rule that is
+named is applied to every block, and refused where it has no meaning.
+
+What is passed is used, or refused before the first step, with one exception: options
+of a stage that others have switched off may stay, so that one may vary one option at a
+time. These are `gamma_factor` where gamma_every is 0, `clip` where norm_constraint is
+None, `tau_2` and `matrix` where no quadratic model is made (both coefficients fixed, no
+lambda_rule, no gamma_every), and `position_share` where no positions are shared.
 """
 
 from __future__ import annotations
@@ -18,19 +29,39 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from kfac_ref.damping import factored_tikhonov
-from kfac_ref.errors import Unsupported, ValueRangeError, choose
+from kfac_ref.damping import (
+    RULES,
+    by_kind,
+    factored_tikhonov,
+    same_on_each_factor,
+    tikhonov,
+)
+from kfac_ref.errors import (
+    KfacTypeError,
+    Unsupported,
+    ValueRangeError,
+    choose,
+    describe,
+)
 from kfac_ref.levenberg_marquardt import OMEGA_2, LevenbergMarquardt
 from kfac_ref.matrices import SymmetricMatrix
-from kfac_ref.network import Network
-from kfac_ref.optimizer.averages import MovingAverage
+from kfac_ref.network import Network, check_network
+from kfac_ref.optimizer.arguments import (
+    check_lambda_rule,
+)
+from kfac_ref.optimizer.averages import MovingAverage, make_average
 from kfac_ref.optimizer.stages import CLIPS
 from kfac_ref.optimizer.statistics import Estimates, Structures, choices
 from kfac_ref.products import MATRICES
 from kfac_ref.schedules import require
 from kfac_ref.values import Value
+from kfac_ref.words import translate
 
+Average = Any  # a MovingAverage, or the name of one, which becomes it
+Rule = Any  # a function of matrix and lambda, or the name of one, which becomes it
 MOMENTA = ("update", "gradient")
+FOR_FACTORS = (factored_tikhonov, same_on_each_factor)
+WITH_FACTORS = ("kronecker", "best_kronecker", "block_tridiagonal")
 SIZES = ("lambda_", "l2", "weight_decay")
 SHARES = ("tau_1", "tau_2", "position_share")
 
@@ -43,13 +74,13 @@ class Options(Value):
     # statistics: questions 1 and 2
     structure: Structures = "kronecker"  # one, or one for each layer
     estimate: Estimates = "sampled"  # the same
-    samples: int = 1  # for each example, where an estimate draws
+    samples: int | None = None  # for each example, where an estimate draws; None: 1
     statistics_every: int = 1
     tau_1: float = 1.0  # share of the batch that they are taken from; paper: 1/8
     position_share: float = 1.0  # of shared positions; TensorFlow's sub_sample_patches
-    average: MovingAverage = field(default_factory=MovingAverage)
+    average: Average = field(default_factory=MovingAverage)
     # proposal: question 3
-    damping_rule: Callable[[Any, float], SymmetricMatrix] = factored_tikhonov
+    damping_rule: Rule = by_kind
     inverse_every: int = 20  # T_3
     inverse_early: int = 3  # and in so many steps at the beginning
     gamma_every: int = 20  # T_2: three candidates; 0: gamma^2 = lambda + eta
@@ -73,17 +104,18 @@ class Options(Value):
     l2: float = 1e-5  # eta, in the loss and in the curvature
     weight_decay: float = 0.0  # decoupled: theta shrinks by this, times learning_rate
     reject: bool = False  # stay where the step would raise the loss of its batch
-    iterates: MovingAverage = field(default_factory=lambda: MovingAverage("latest"))
+    iterates: Average = field(default_factory=lambda: MovingAverage("latest"))
     first_step: int = 1
 
     def __post_init__(self) -> None:
         for name in ("learning_rate", "momentum", "norm_constraint"):
             value = getattr(self, name)
             require(not callable(value), name, "None or a number, no schedule", value)
+        check_network(self.network)
         super().__post_init__()
         choose("momentum_of", self.momentum_of, MOMENTA)
-        choose("clip", self.clip, CLIPS)
-        choose("matrix", self.matrix, (*MATRICES, "approximation"))
+        self._translate()
+        check_lambda_rule(self)
         self._check_statistics()
         for name in SIZES:
             value = getattr(self, name)
@@ -95,6 +127,17 @@ class Options(Value):
         require(0 < factor < 1, "gamma_factor", "a number in (0, 1)", factor)
         self._check_fixed()
         self._check_together()
+
+    def _translate(self) -> None:
+        """Words, of other libraries too, become what they stand for."""
+        for name, value in (
+            ("clip", translate("clip", self.clip, CLIPS)),
+            ("matrix", translate("matrix", self.matrix, (*MATRICES, "approximation"))),
+            ("average", make_average("average", self.average)),
+            ("iterates", make_average("iterates", self.iterates)),
+            ("damping_rule", _rule(self.damping_rule)),
+        ):
+            object.__setattr__(self, name, value)
 
     def _check_fixed(self) -> None:
         """Numbers that may be None."""
@@ -119,10 +162,26 @@ class Options(Value):
                 "norm_constraint: expected a fixed learning_rate with it; the "
                 "quadratic model chooses the length of the step by itself"
             )
+        self._check_rule()
         if self.gamma_every and self.lambda_ + self.l2 == 0:
             raise ValueRangeError(
                 "gamma_every: the search for gamma starts at sqrt(lambda_ + l2), which "
                 "is 0; expected gamma_every=0 with it"
+            )
+
+    def _check_rule(self) -> None:
+        """A rule that is meant for blocks of another kind than there are."""
+        wrong = [one for one in self.structures if one not in WITH_FACTORS]
+        if self.damping_rule in FOR_FACTORS and wrong:
+            raise Unsupported(
+                f"damping_rule {self.damping_rule.__name__}: structure {wrong[0]!r} "
+                "has no two factors; expected 'by_kind', which damps factors by "
+                "factored_tikhonov and all other blocks exactly, or 'tikhonov'"
+            )
+        if self.damping_rule is tikhonov and self.structure == "block_tridiagonal":
+            raise Unsupported(
+                "damping_rule tikhonov: block_tridiagonal needs one that keeps a "
+                "Kronecker product, such as 'factored_tikhonov'"
             )
 
     def _check_statistics(self) -> None:
@@ -159,3 +218,22 @@ class Options(Value):
     def adapts(self, step: int) -> bool:
         """Is lambda up for a change after this step?"""
         return self.lambda_rule is not None and self.lambda_rule.due(step)
+
+
+def _rule(given: Any) -> Callable[[Any, float], SymmetricMatrix]:
+    """The damping rule of that name, or the function that was given."""
+    if isinstance(given, str):
+        name = translate("damping rule", given, RULES, "damping_rule")
+        if name == "separate":
+            raise ValueRangeError(
+                "damping_rule 'separate': its numbers are its own, and not lambda_; "
+                "expected damping_rule=lambda matrix, damping: separate(matrix, "
+                "activations=..., errors=...), with lambda_rule=None and gamma_every=0"
+            )
+        return RULES[name]
+    if not callable(given):
+        raise KfacTypeError(
+            "damping_rule: expected a function of a matrix and lambda, or one of "
+            f"{', '.join(RULES)}; found {describe(given)}"
+        )
+    return given

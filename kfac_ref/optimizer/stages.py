@@ -27,13 +27,14 @@ from typing import Any
 import numpy as np
 
 from kfac_ref.backend import Array, asarray, get_xp
-from kfac_ref.errors import NotFinite, ValueRangeError, check_number, choose
+from kfac_ref.errors import NotFinite, ValueRangeError, check_number
 from kfac_ref.matrices import BlockTridiagonalInverse, SymmetricMatrix
 from kfac_ref.network import Forward, Network
 from kfac_ref.products import CurvatureProduct
 from kfac_ref.quadratic_model import QuadraticModel
 from kfac_ref.structures import ChainFactors
 from kfac_ref.subsampling import check_share
+from kfac_ref.words import translate
 
 CLIPS = ("fisher", "fisher_no_rate", "euclidean")
 
@@ -117,7 +118,7 @@ def clip_stage(
     rate = check_number("rate", rate)
     if not constraint > 0.0:
         raise ValueRangeError(f"norm constraint: expected > 0, found {constraint}")
-    choose("norm constraint", form, CLIPS)
+    form = translate("clip", form, CLIPS, "norm constraint")
     other = proposal if form == "euclidean" else gradient
     squared = abs(float(proposal @ other))
     if form != "fisher_no_rate":

@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from kfac_ref.errors import ShapeError, Unsupported, choose
+from kfac_ref.errors import KfacTypeError, ShapeError, Unsupported, describe
 from kfac_ref.estimates import Estimate, make_estimate
 from kfac_ref.matrices import BlockDiagonal
 from kfac_ref.network import Forward, Network
 from kfac_ref.pairs import Pairs, propagate
 from kfac_ref.structures import STRUCTURES, chain_factors, make_structure
 from kfac_ref.subsampling import subsample_positions
+from kfac_ref.words import translate
 
 TOGETHER = ("full", "block_tridiagonal")  # structures of all layers at once
 
@@ -31,7 +32,7 @@ def statistics_stage(
     rng: np.random.Generator,
     structure: Structures = "kronecker",
     estimate: Estimates = "sampled",
-    samples: int = 1,
+    samples: int | None = None,
     position_share: float = 1.0,
 ) -> Any:
     """The curvature of the batch; structure and estimate are one, or one per layer.
@@ -66,12 +67,15 @@ def statistics_stage(
 
 
 def choices(
-    network: Network, structure: Structures, estimate: Estimates, samples: int = 1
+    network: Network,
+    structure: Structures,
+    estimate: Estimates,
+    samples: int | None = None,
 ) -> tuple[list[str], list[Estimate]]:
     """The structure and the estimate of each layer, after they are checked."""
-    structures = _one_each("structure", structure, network)
+    given = _one_each("structure", structure, network)
+    structures = [translate("structure", name, STRUCTURES) for name in given]
     for name in structures:
-        choose("structure", name, STRUCTURES)
         if name in TOGETHER and not isinstance(structure, str):
             raise Unsupported(
                 f"structure {name!r} belongs to all layers together; for one layer "
@@ -84,18 +88,29 @@ def choices(
             f"structure {structures[0]!r} belongs to all layers together, and needs "
             "the same vectors of all of them; expected one estimate"
         )
-    made = [make_estimate(one) for one in _one_each("estimate", estimate, network)]
-    if not any(one.is_random for one in made):
-        make_estimate(estimate[0], samples)  # more than 1 is an error
-    drawn = [samples if one.is_random else 1 for one in made]
-    named = zip(estimate, drawn, strict=True)
-    return structures, [make_estimate(one, count) for one, count in named]
+    each = _one_each("estimate", estimate, network)
+    made = [make_estimate(one) for one in each]
+    words = [
+        isinstance(one, str) and same.is_random
+        for one, same in zip(each, made, strict=True)
+    ]  # that draw: theirs are the samples, for an object has its own
+    if not any(words):
+        make_estimate(each[0], samples)  # more than 1 is an error
+    return structures, [
+        make_estimate(one, samples) if word else same
+        for one, same, word in zip(each, made, words, strict=True)
+    ]
 
 
 def _one_each(what: str, given: Any, network: Network) -> list[Any]:
-    """One for each layer with parameters. Raises ShapeError."""
+    """One for each layer with parameters. Raises ShapeError, KfacTypeError."""
     if isinstance(given, str):
         return [given] * len(network.names)
+    if not isinstance(given, list | tuple):
+        raise KfacTypeError(
+            f"{what}: expected one name, or a list of {len(network.names)}, one for "
+            f"each layer; found {describe(given)}"
+        )
     if len(given) != len(network.names):
         raise ShapeError(
             f"{what}: expected one name, or {len(network.names)}, one for each of "

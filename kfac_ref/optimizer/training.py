@@ -26,8 +26,10 @@ from kfac_ref.errors import (
     KfacTypeError,
     ShapeError,
     check_count,
+    check_flag,
     check_generator,
     check_real,
+    describe,
     optional,
 )
 from kfac_ref.network import Network
@@ -117,7 +119,12 @@ def train(
     bar where somebody looks at a terminal. Raises ValueRangeError, ShapeError,
     TrainingDiverged, ExtraMissing (a terminal, but no tqdm), and the errors of a step.
     """
-    x, y = _pair(data)
+    if not all(callable(getattr(optimizer, name, None)) for name in ("init", "step")):
+        raise KfacTypeError(
+            "optimizer: expected one with init and step, such as KFAC(network), found "
+            f"{describe(optimizer)}"
+        )
+    x, y = _pair("data", data)
     N = _examples(x, y)
     check_generator(rng)
     updates, epochs = _check_length(updates, epochs)
@@ -126,8 +133,15 @@ def train(
         expected = "a number or a schedule"
         batch_size = check_real("batch_size", batch_size, expected)
     state = optimizer.init([*start]) if isinstance(start, list | tuple) else start
+    if not hasattr(state, "step"):
+        raise KfacTypeError(
+            "start: expected parameters, a list, or a state of the optimizer, found "
+            f"{describe(start)}"
+        )
+    if evaluation is not None and not callable(evaluation):
+        _pair("evaluation", evaluation)
     stream = islice(_batches(N, batch_size, rng, state.step, epochs), updates)
-    if progress and sys.stderr.isatty():
+    if check_flag("progress", progress) and sys.stderr.isatty():
         stream = _bar(stream, updates)
     rows: list[list[float]] = []
     seen, seconds = 0, 0.0
@@ -173,18 +187,24 @@ def _select(x: Array, y: Any, chosen: np.ndarray) -> tuple[Array, Any]:
     return x[there], [part[there] for part in y] if several else y[there]
 
 
-def _pair(data: Data) -> Data:
+def _pair(what: str, data: Data) -> Data:
     if not isinstance(data, tuple | list) or len(data) != 2:
         raise KfacTypeError(
-            "data: expected a pair (x, y), y a list of labels where there are several "
-            f"losses; found {type(data).__name__}"
+            f"{what}: expected a pair (x, y), y a list of labels where there are "
+            f"several losses; found {type(data).__name__}"
         )
     return data[0], data[1]
 
 
 def _examples(x: Array, y: Any) -> int:
     """N, which x and all labels must have in common."""
-    for part in y if isinstance(y, list | tuple) else [y]:
+    labels = y if isinstance(y, list | tuple) else [y]
+    for part in (x, *labels):
+        if not getattr(part, "shape", ()):
+            raise KfacTypeError(
+                f"data: expected arrays of examples, found {describe(part)}"
+            )
+    for part in labels:
         if len(part) != len(x):
             raise ShapeError(
                 f"data: expected as many labels as inputs, {len(x)}, found {len(part)}"

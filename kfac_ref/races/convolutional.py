@@ -22,12 +22,10 @@ from typing import Any
 import numpy as np
 
 from kfac_ref.backend import Array, asarray, get_xp
-from kfac_ref.damping import block_by_block, factored_tikhonov, tikhonov
 from kfac_ref.datasets import digits, mnist
 from kfac_ref.distributions import Categorical
 from kfac_ref.errors import NotPositiveDefinite
 from kfac_ref.layers import Conv2d, Dense, Flatten, MaxPool2d, ReLU, Residual
-from kfac_ref.matrices import Diagonal, SymmetricMatrix
 from kfac_ref.network import Network
 from kfac_ref.optimizer import KFAC, SGD, Adam, MovingAverage, TrainingDiverged, train
 from kfac_ref.optimizer.training import Data, Optimizer
@@ -118,12 +116,18 @@ def make_network(
 
 
 def tensorflow_kfac(network: Network, rate: float) -> KFAC:
-    """K-FAC with the options of the guide."""
+    """K-FAC with the options of the guide.
+
+    It adds lambda to a diagonal block, and damps the others by factored Tikhonov, as
+    `by_kind`, the default, does. There A is a mean over the T positions, and lambda is
+    divided by T; that is the same damped matrix, with its pi = sqrt(1/T) times ours:
+
+        T (A/T + pi sqrt(lambda/T) I) (x) (G + sqrt(lambda/T) / pi I)
+    """
     return KFAC(
         network,
         structure=["diagonal"] + ["kronecker"] * (len(network.names) - 1),
         average=MovingAverage("debiased", 0.95),
-        damping_rule=tensorflow_damping,
         lambda_=DAMPING,
         lambda_rule=None,
         gamma_every=0,
@@ -135,20 +139,6 @@ def tensorflow_kfac(network: Network, rate: float) -> KFAC:
         momentum_of="gradient",
         l2=0.0,
     )
-
-
-def tensorflow_damping(matrix: Any, damping: float) -> SymmetricMatrix:
-    """TensorFlow K-FAC's: lambda on a diagonal block, factored Tikhonov on the others.
-
-    There A is a mean over the T positions, and lambda is divided by T; that is the same
-    damped matrix, T (A/T + pi sqrt(lambda/T) I) (x) (G + sqrt(lambda/T) / pi I), with
-    its pi = sqrt(1/T) times ours.
-    """
-    rules = [
-        tikhonov if isinstance(block, Diagonal) else factored_tikhonov
-        for block in matrix.blocks
-    ]
-    return block_by_block(matrix, damping, rules)
 
 
 CONTESTANTS: dict[str, Callable[[Network, float], Optimizer]] = {

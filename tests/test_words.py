@@ -1,0 +1,152 @@
+"""Other libraries' words: each means what it says, or is refused with what it is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from damping_cases import LAMBDA, factors
+from helpers import assert_exact, host, relative_error
+from kfac_ref import curvature
+from kfac_ref.damping import RULES, damp, factored_tikhonov
+from kfac_ref.damping.pi import SIZES
+from kfac_ref.errors import UnknownName
+from kfac_ref.estimates import ESTIMATES, make_estimate
+from kfac_ref.matrices import Kronecker
+from kfac_ref.optimizer import KFAC, HessianFree, MovingAverage, NaturalGradient
+from kfac_ref.optimizer.averages import AVERAGES
+from kfac_ref.optimizer.stages import CLIPS, clip_stage
+from kfac_ref.products import MATRICES, CurvatureProduct
+from kfac_ref.structures import STRUCTURES
+from kfac_ref.words import ALIASES, OTHERS, translate
+from networks import chain, classes, inputs, parameters
+
+KNOWN = {
+    "estimate": ESTIMATES,
+    "structure": STRUCTURES,
+    "damping rule": RULES,
+    "pi": [*SIZES, "off"],
+    "average": AVERAGES,
+    "clip": CLIPS,
+    "matrix": MATRICES,
+}
+WORDS = [(what, word) for what, words in ALIASES.items() for word in words]
+REFUSED = [(what, word) for what, words in OTHERS.items() for word in words]
+
+
+def test_a_word_is_an_alias_a_name_or_another_thing_but_not_two_of_them():
+    assert ALIASES.keys() == KNOWN.keys() >= OTHERS.keys()
+    for what, known in KNOWN.items():
+        assert set(ALIASES[what].values()) <= set(known)
+        words = [*known, *ALIASES[what], *OTHERS.get(what, {})]
+        assert len(set(words)) == len(words)
+
+
+@pytest.mark.parametrize(("what", "word"), WORDS)
+def test_an_alias_is_translated(what, word):
+    name = translate(what, word, KNOWN[what])
+    assert name == ALIASES[what][word]
+    assert translate(what, name, KNOWN[what]) == name
+
+
+@pytest.mark.parametrize(("what", "word"), REFUSED)
+def test_a_word_for_another_thing_is_refused_with_what_it_is(what, word):
+    with pytest.raises(UnknownName) as caught:
+        translate(what, word, KNOWN[what])
+    message = str(caught.value)
+    assert message.startswith(f"{what} {word!r} is another thing: ")
+    assert OTHERS[what][word] in message and ", ".join(KNOWN[what]) in message
+
+
+def test_suggestions_look_at_the_words_of_others_too():
+    with pytest.raises(UnknownName, match="'DenseTwoKronecker': did you mean 'DenseTw"):
+        translate("structure", "DenseTwoKronecker", STRUCTURES)
+    with pytest.raises(UnknownName, match="'Kronecker': did you mean 'kronecker'"):
+        translate("structure", "Kronecker", STRUCTURES)
+
+
+# The doors: a word gives what the name gives.
+
+
+@pytest.fixture
+def problem(xp, rng):
+    net = chain()
+    return net, parameters(net, rng, xp), inputs(rng, xp), classes(rng, xp)
+
+
+@pytest.mark.parametrize("word", ALIASES["structure"])
+def test_structures(problem, word):
+    net, params, x, _ = problem
+    name = ALIASES["structure"][word]
+    found, same = curvature(net, params, x, word), curvature(net, params, x, name)
+    assert type(found) is type(same)
+    assert_exact(found.to_dense(), host(same.to_dense()))
+    other = next(other for other in ("kronecker", "diagonal") if other != name)
+    different = host(curvature(net, params, x, other).to_dense())
+    assert relative_error(found.to_dense(), different) > 0.05
+    assert KFAC(net, structure=[word] * 3 if name != "full" else word,
+                average="latest").structures == [name] * 3  # fmt: skip
+
+
+@pytest.mark.parametrize("word", ALIASES["damping rule"])
+def test_damping_rules(word, xp, rng):
+    K = Kronecker(*[xp.asarray(M) for M in factors(rng)], "layer 0")
+    name = ALIASES["damping rule"][word]
+    found = damp(K, word, damping=LAMBDA).to_dense()
+    assert_exact(found, host(RULES[name](K, LAMBDA).to_dense()))
+    assert KFAC(chain(), damping_rule=word).damping_rule is RULES[name]
+
+
+@pytest.mark.parametrize("word", ALIASES["pi"])
+def test_pi(word, xp, rng):
+    K = Kronecker(*[xp.asarray(M) for M in factors(rng)], "layer 0")
+    found = factored_tikhonov(K, LAMBDA, pi=word).to_dense()
+    assert_exact(
+        found, host(factored_tikhonov(K, LAMBDA, ALIASES["pi"][word]).to_dense())
+    )
+
+
+@pytest.mark.parametrize("word", [*ALIASES["average"], *AVERAGES])
+def test_averages(word):
+    name = ALIASES["average"].get(word, word)
+    assert MovingAverage(word, 0.7) == MovingAverage(name, 0.7)
+    kfac = KFAC(chain(), average=word, iterates=word)
+    assert kfac.average == kfac.iterates == MovingAverage(name)
+
+
+@pytest.mark.parametrize("word", ALIASES["clip"])
+def test_norm_constraints(word, xp, rng):
+    u, v = xp.asarray(rng.normal(size=7)), xp.asarray(rng.normal(size=7))
+    name = ALIASES["clip"][word]
+    assert clip_stage(u, v, 1e-3, 0.3, word) == clip_stage(u, v, 1e-3, 0.3, name) < 1
+    assert KFAC(chain(), clip=word).clip == name
+
+
+@pytest.mark.parametrize("word", ALIASES["matrix"])
+def test_matrices(problem, word):
+    net, params, x, y = problem
+    name = ALIASES["matrix"][word]
+    for make in (KFAC, NaturalGradient, HessianFree):
+        assert make(net, matrix=word).matrix == name
+    v = net.flatten(params)
+    found = CurvatureProduct(net, params, x, y, word)
+    same = CurvatureProduct(net, params, x, y, name)
+    assert found.matrix == name
+    assert_exact(found.product(v), host(same.product(v)))
+
+
+@pytest.mark.parametrize("word", ALIASES["estimate"])
+def test_estimates(word):
+    assert type(make_estimate(word)) is ESTIMATES[ALIASES["estimate"][word]]
+
+
+def test_aliases_of_one_thing_are_that_thing_by_hand(rng):
+    """KFOC's factors are the best: Van Loan's rearrangement, by loops, and an SVD."""
+    net = chain(sizes=(3, 2))
+    params, x = net.init(rng), rng.normal(size=(5, 3))
+    F = host(curvature(net, params, x, "PMatDense", "exact").to_dense())
+    d, o = net.shapes[0]
+    R = F.reshape(d, o, d, o).transpose(0, 2, 1, 3).reshape(d * d, o * o)
+    U, s, Vt = np.linalg.svd(R)
+    best = np.kron((s[0] * U[:, 0]).reshape(d, d), Vt[0].reshape(o, o))
+    assert_exact(curvature(net, params, x, "KFOC", "type-2").to_dense(), best, 1e-9)
