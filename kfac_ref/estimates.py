@@ -77,7 +77,8 @@ class Estimate(Value):
         """The labels of each sample. Raises ShapeError."""
         parts = drawn if _is_list(drawn) else [drawn]
         for part in parts:
-            found = getattr(part, "shape", (0,))[0]
+            shape = getattr(part, "shape", ())
+            found = shape[0] if shape else "no axis"
             if found != self.samples:
                 raise ShapeError(
                     f"expected {self.samples} on the first axis, one for each sample, "

@@ -126,7 +126,8 @@ def test_labels_that_were_drawn_are_checked_like_any(problem, xp):
         (y[None, :5], ShapeError, r"expected shape \(11,\), found \(5,\)"),
         (y[:1], ShapeError, "first axis of examples"),
         (xp.stack([y, y]), ShapeError, "expected 1 on the first axis, .* found 2"),
-        (7, ShapeError, "expected 1 on the first axis, .* found 0"),
+        (7, ShapeError, "expected 1 on the first axis, .* found no axis"),
+        (xp.sum(y), ShapeError, "expected 1 on the first axis, .* found no axis"),
     ):
         with pytest.raises(error, match=where.format("Given") + message):
             propagate(net, params, x, Given(1, labels))
