@@ -2,7 +2,8 @@
 
 Every function returns a `matplotlib.figure.Figure`, which needs no display; `save`
 writes it, the same bytes for the same data. matplotlib is imported when a figure is
-drawn, not before. Exact is blue, an approximation orange, an error grey.
+drawn, not before. Exact is blue, an approximation orange, an error grey. Names are
+shown as they are written, `$` too; of a long one both ends.
 """
 
 from kfac_ref.plotting.curves import (
@@ -14,8 +15,18 @@ from kfac_ref.plotting.curves import (
 from kfac_ref.plotting.heat_maps import heat_maps
 from kfac_ref.plotting.histories import histories_figure
 from kfac_ref.plotting.races import race_figure
-from kfac_ref.plotting.style import APPROXIMATION, ERROR, EXACT, STYLE, save, styled
+from kfac_ref.plotting.style import (
+    APPROXIMATION,
+    ERROR,
+    EXACT,
+    STYLE,
+    look,
+    save,
+    shades,
+    styled,
+)
 from kfac_ref.plotting.tables import comparison_figure
+from kfac_ref.plotting.words import legend_beside
 
 __all__ = [
     "APPROXIMATION",
@@ -26,9 +37,12 @@ __all__ = [
     "fit_power_law",
     "heat_maps",
     "histories_figure",
+    "legend_beside",
+    "look",
     "race_figure",
     "sampling_figure",
     "save",
+    "shades",
     "spectra_figure",
     "styled",
     "training_figure",

@@ -7,8 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from kfac_ref.backend import Array, to_numpy
-from kfac_ref.plotting.style import APPROXIMATION, ERROR, EXACT, new_figure, styled
+from kfac_ref.backend import Array
+from kfac_ref.errors import ValueRangeError
+from kfac_ref.plotting.inputs import numbers, same_length, some
+from kfac_ref.plotting.style import (
+    ERROR,
+    EXACT,
+    LINES,
+    look,
+    new_figure,
+    shades,
+    styled,
+    tall,
+)
+from kfac_ref.plotting.words import legend_beside, shortened
+from kfac_ref.schedules import require
 
 
 @styled
@@ -23,41 +36,63 @@ def sampling_figure(
     `errors` has a number, or a list of them (one for each draw), for each number of
     labels; a line is fitted to all, and its slope stands in the title beside the
     guide's, -1/2. `others`, of the same shape, are drawn without a fit: their means.
+    ValueRangeError, NotFinite, ShapeError for what has no place in such a figure.
     """
     from matplotlib.ticker import LogLocator
 
-    M, drawn = np.asarray(samples, float), np.reshape(errors, (len(samples), -1))
-    every = np.repeat(M, drawn.shape[1])
+    M = _positive("samples", samples)
+    drawn = _for_each("errors", errors, samples)
     slope, factor = fit_power_law(samples, errors)
-    figure = new_figure(6.4, 4.6, "constrained")
+    figure = new_figure(9.0, tall(3 + len(others or {}), 4.4))
     ax = figure.subplots()
-    ax.loglog(every, drawn.ravel(), "o", color=ERROR, label="Fisher, sampled labels")
+    every = np.repeat(M, drawn.shape[1])
+    curves = ax.loglog(
+        every, drawn.ravel(), "o", color=ERROR, label="Fisher, sampled labels"
+    )
     fitted = factor * M**slope
-    ax.loglog(M, fitted, color=ERROR, label=f"fit: slope {slope:.3f}")
+    curves += ax.loglog(M, fitted, color=ERROR, label=f"fit: slope {slope:.3f}")
     guide = 0.6 * fitted[0] * (M / M[0]) ** -0.5
-    ax.loglog(M, guide, "--", color="black", linewidth=1, label="guide: slope -1/2")
-    for (name, values), marker in zip((others or {}).items(), "s^vD", strict=False):
-        means = np.reshape(values, (len(M), -1)).mean(axis=1)
-        ax.loglog(M, means, marker + "-", color=APPROXIMATION, label=name)
+    curves += ax.loglog(M, guide, "k:", linewidth=1, label="guide: slope -1/2")
+    for i, (name, values) in enumerate((others or {}).items()):
+        means = _for_each(f"others[{name!r}]", values, samples).mean(axis=1)
+        own = look(i) | {"marker": "s^vDo*PX<>p"[i % 11], "markevery": None}
+        curves += ax.loglog(M, means, label=str(name), **own)
     ax.set_xticks(M, [str(m) for m in samples])
     ax.minorticks_off()
     ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.yaxis.set_major_formatter("{x:g}")
     ax.set(xlabel="labels sampled for each example", ylabel="relative Frobenius error")
-    ax.set_title(f"{title}: slope {slope:.3f}")
-    ax.legend(loc="best")
+    ax.set_title(f"{shortened(title, 48)}: slope {slope:.3f}")
+    legend_beside(ax, curves)
     return figure
 
 
 def fit_power_law(x: Sequence, y: Sequence) -> tuple[float, float]:
     """Slope s and factor f of y = f x^s, by least squares of the logarithms.
 
-    y has a number, or a list of them, for each of x.
+    y has a number, or a list of them, for each of x; two of x at least differ.
+    ValueRangeError, NotFinite, ShapeError.
     """
-    drawn = np.reshape(y, (len(x), -1))
-    every = np.repeat(np.asarray(x, float), drawn.shape[1])
+    M, drawn = _positive("x", x), _for_each("y", y, x)
+    require(len(np.unique(M)) >= 2, "x", "two different numbers at least", list(x))
+    every = np.repeat(M, drawn.shape[1])
     slope, offset = np.polyfit(np.log(every), np.log(drawn.ravel()), 1)
     return float(slope), float(np.exp(offset))
+
+
+def _for_each(what: str, values: Sequence, x: Sequence) -> np.ndarray:
+    """The values as rows, one for each of x."""
+    same_length(what, values, "the numbers of labels", x)
+    return _positive(what, values).reshape(len(x), -1)
+
+
+def _positive(what: str, values: Any) -> np.ndarray:
+    found = numbers(what, values).astype(float)
+    if not (found > 0).all():
+        raise ValueRangeError(
+            f"{what}: expected numbers > 0, which have a logarithm, found {found.min()}"
+        )
+    return found
 
 
 @styled
@@ -66,23 +101,32 @@ def spectra_figure(
 ) -> Any:
     """Eigenvalues, largest first, both axes logarithmic, and lambda as a grey line.
 
-    Those under 1e-9 of the largest, or negative by rounding, lie below the figure.
+    Those under 1e-9 of the largest, or negative by rounding, lie below the figure, and
+    so does lambda = 0. ValueRangeError, NotFinite for an empty or infinite spectrum.
     """
-    figure = new_figure(7.0, 4.8, "constrained")
+    some("exact and approximations", [*exact, *approximations], "spectrum")
+    figure = new_figure(8.0, tall(1 + len(exact) + len(approximations), 4.6))
     ax = figure.subplots()
-    top = 0.0
-    for group, colour in ((exact, EXACT), (approximations, APPROXIMATION)):
-        for (name, values), line in zip(
-            group.items(), ("-", "--", ":", "-."), strict=False
-        ):
-            ordered = np.sort(to_numpy(values))[::-1]
-            top = max(top, ordered[0])
-            rank = np.arange(1, len(ordered) + 1)
-            ax.loglog(rank, ordered, line, color=colour, label=name)
-    ax.axhline(damping, color=ERROR, linewidth=1, label=f"λ = {damping:g}")
-    ax.set(ylim=(1e-9 * top, 2 * top), xlabel="rank", ylabel="eigenvalue")
+    looks = [
+        {"color": EXACT, "linestyle": LINES[i % 4], "linewidth": 1.5 + i // 4}
+        for i in range(len(exact))
+    ] + [look(i) for i in range(len(approximations))]
+    groups = {"exact": exact, "approximations": approximations}
+    spectra = {
+        (group, name): np.sort(numbers(f"{group}[{name!r}]", values))[::-1]
+        for group, named in groups.items()
+        for name, values in named.items()
+    }
+    curves = []
+    for ((_, name), values), own in zip(spectra.items(), looks, strict=True):
+        rank = np.arange(1, len(values) + 1)
+        curves += ax.loglog(rank, values, label=str(name), **own)
+    grey = {"color": ERROR, "linewidth": 1}
+    curves += [ax.axhline(damping, label=f"λ = {damping:g}", **grey)]
+    top = _positive("the largest eigenvalues", [max(v[0] for v in spectra.values())])
+    ax.set(ylim=(1e-9 * top[0], 2 * top[0]), xlabel="rank", ylabel="eigenvalue")
     ax.set_title("eigenvalue spectra")
-    ax.legend(loc="lower left")
+    legend_beside(ax, curves)
     return figure
 
 
@@ -90,24 +134,36 @@ def spectra_figure(
 def training_figure(
     losses: Sequence[float], errors: Mapping[str, Sequence[float]], name: str
 ) -> Any:
-    """The loss, and the error of an approximation for each layer, at every step."""
-    figure = new_figure(11.0, 4.4, "constrained")
+    """The loss, and the error of an approximation for each layer, at every step.
+
+    ValueRangeError, NotFinite, ShapeError where a number is missing or not finite.
+    """
+    loss = numbers("losses", losses)
+    by_layer = {
+        layer: numbers(f"errors[{layer!r}]", values)
+        for layer, values in some("errors", errors, "layer").items()
+    }
+    figure = new_figure(10.0, tall(len(by_layer), 4.0))
     left, right = figure.subplots(1, 2)
-    steps = np.arange(len(losses))
-    left.plot(steps, losses, "o-", color="black")
-    left.set(ylabel="mean loss (nats)", ylim=(0, None))
-    left.set_title(f"training: loss {losses[0]:.3g} to {losses[-1]:.3g}")
-    shades = np.linspace(0.75, 0.1, len(errors))
-    for (layer, values), shade, marker in zip(
-        errors.items(), shades, "osD^v<>ph*" * len(errors), strict=False
+    steps = np.arange(len(loss))
+    left.plot(steps, loss, "o-", color="black")
+    low, high = min(0.0, 1.1 * loss.min()), 1.1 * max(loss.max(), 0.1)
+    left.set(ylabel="mean loss (nats)", ylim=(low, high))
+    left.set_title(f"training: loss {loss[0]:.3g} to {loss[-1]:.3g}")
+    curves = []
+    for i, (shade, (layer, values)) in enumerate(
+        zip(shades(len(by_layer)), by_layer.items(), strict=True)
     ):
-        right.plot(
-            steps, values, marker + "-", color=str(shade), label=layer, markersize=5
-        )
-    means = np.mean([list(values) for values in errors.values()], axis=0)
-    right.set(ylabel="relative Frobenius error", ylim=(0, None))
-    right.set_title(f"{name}: mean error {means[0]:.3g} to {means[-1]:.3g}")
-    right.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        same_length(f"errors[{layer!r}]", errors[layer], "losses", losses)
+        own = shade | {"marker": "osD^v<>ph*"[i % 10], "markersize": 5}
+        curves += right.plot(steps, values, label=str(layer), **own)
+    means = np.mean([*by_layer.values()], axis=0)
+    worst = max(0.1, *(values.max() for values in by_layer.values()))
+    right.set(ylabel="relative Frobenius error", ylim=(0, 1.1 * worst))
+    right.set_title(
+        f"{shortened(name, 16)}: mean error {means[0]:.3g} to {means[-1]:.3g}"
+    )
+    legend_beside(right, curves)
     for ax in (left, right):
         ax.set_xlabel("steps")
         ax.xaxis.get_major_locator().set_params(integer=True)

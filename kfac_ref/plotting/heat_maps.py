@@ -10,8 +10,10 @@ import numpy as np
 
 from kfac_ref.backend import to_numpy
 from kfac_ref.comparison.distances import relative_frobenius_error
+from kfac_ref.errors import ShapeError, check_finite
 from kfac_ref.matrices import SymmetricMatrix
 from kfac_ref.plotting.style import APPROXIMATION, ERROR, EXACT, new_figure, styled
+from kfac_ref.plotting.words import shortened
 
 SIGNED = ["#c5f3e8", "#2a9d8f", "#0b0d12", "#c2478f", "#ffd6ec"]  # dark at zero
 PIXELS = 200  # a side of a heat map; larger matrices are drawn as cells of entries
@@ -28,16 +30,20 @@ def heat_maps(
 
     Up to 200 rows every entry is drawn, with its sign. Larger matrices are cut into
     square cells, each drawn as the root mean square of its entries, on a log scale.
-    White lines part the layers, which have `sizes` rows each.
+    White lines part the layers, which have `sizes` rows each. ShapeError if `sizes` do
+    not add up; NotFinite if an entry is not.
     """
+    F, M = _entries("exact", exact), _entries(name, approximation)
+    if sizes and sum(sizes) != len(F):
+        raise ShapeError(
+            f"sizes: expected numbers that add up to {len(F)}, found {list(sizes)}"
+        )
     error = relative_frobenius_error(approximation, exact)
-    F, M = to_numpy(exact.to_dense()), to_numpy(approximation.to_dense())
     cell = -(-len(F) // PIXELS)
     images = [F, M, M - F] if cell == 1 else [_cells(X, cell) for X in (F, M, M - F)]
-    titles = ["exact", name, f"difference: relative error {error:.3g}"]
-    figure = new_figure(13.5, 4.6)
+    titles = ["exact", shortened(name, 24), f"difference: relative error {error:.3g}"]
+    figure = new_figure(10.0, 3.5, "compressed")
     axes = figure.subplots(1, 3, sharex=True, sharey=True)
-    figure.subplots_adjust(left=0.04, right=0.92, bottom=0.07, top=0.93, wspace=0.03)
     look = _signed_look(F) if cell == 1 else _log_look(images[0])
     side = len(images[0]) * cell
     for ax, image, title, colour in zip(
@@ -47,20 +53,26 @@ def heat_maps(
             image, extent=(0, side, side, 0), interpolation="nearest", **look
         )
         ax.set_title(title, color=colour)
+        ax.set_xlabel("parameter")
         for end in list(accumulate(sizes))[:-1]:
             ax.axhline(end, color="white", linewidth=0.8)
             ax.axvline(end, color="white", linewidth=0.8)
-    axes[0].set(xlim=(0, len(F)), ylim=(len(F), 0))
+        ax.xaxis.get_major_locator().set_params(nbins=4, integer=True)
+    axes[0].set(xlim=(0, len(F)), ylim=(len(F), 0), ylabel="parameter")
     label = "entry" if cell == 1 else f"root mean square of {cell} x {cell} entries"
-    bar = figure.colorbar(
-        drawn, cax=figure.add_axes((0.93, 0.07, 0.011, 0.86)), label=label
-    )
+    bar = figure.colorbar(drawn, ax=axes, label=label, pad=0.01)
     if cell == 1:
         top = look["norm"].vmax
         ticks = [-top, -top / 10, 0, top / 10, top]
         bar.set_ticks(ticks, labels=[f"{tick:.2g}" for tick in ticks], minor=False)
         bar.minorticks_off()
     return figure
+
+
+def _entries(what: str, matrix: SymmetricMatrix) -> np.ndarray:
+    dense = matrix.to_dense()
+    check_finite(what, dense)
+    return to_numpy(dense)
 
 
 def _cells(X: np.ndarray, cell: int) -> np.ndarray:

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from kfac_ref.errors import choose
 from kfac_ref.optimizer.training import History
-from kfac_ref.plotting.style import APPROXIMATION, ERROR, EXACT, new_figure, styled
+from kfac_ref.plotting.inputs import known, scale, some
+from kfac_ref.plotting.style import look, new_figure, styled, tall
+from kfac_ref.plotting.words import legend_beside, shortened
 
-COLOURS = (APPROXIMATION, "black", ERROR, EXACT)
-LINES = ("-", "--", ":", "-.")
 AXES = (("update", "updates"), ("epoch", "epochs"), ("seconds", "seconds"))
 
 
@@ -20,24 +21,27 @@ def histories_figure(histories: Mapping[str, History], what: str = "loss") -> An
     """`what`, "loss" (of the batches) or "evaluation", of each training by its name.
 
     The first is orange, the colour of K-FAC. The last values stand in the legend; the
-    vertical axis is logarithmic unless a value is zero or negative.
+    vertical axis is logarithmic unless a value is zero or negative. ValueRangeError if
+    there is no training, or one without a number; NotFinite if one is infinite.
     """
-    figure = new_figure(13.0, 4.4, "constrained")
+    choose("column", what, ["loss", "evaluation"])
+    some("histories", histories, "training")
+    figure = new_figure(10.0, tall(len(histories), 3.6))
     panels = figure.subplots(1, 3, sharey=True)
-    positive = True
+    curves, drawn = [], []
     for i, (name, history) in enumerate(histories.items()):
-        values = np.asarray(getattr(history, what))
-        known = ~np.isnan(values)  # where there was an evaluation
-        positive &= bool((values[known] > 0).all())
-        colour, line = COLOURS[i % 4], LINES[i // 4 % 4]
+        there = known(f"histories[{name!r}]", history, what)
+        values = np.asarray(getattr(history, what))[there]
+        drawn.append(values)
+        label = f"{shortened(name)}: {values[-1]:.3g}"
         for ax, (field, _) in zip(panels, AXES, strict=True):
-            along = getattr(history, field)[known]
-            label = f"{name}: {values[known][-1]:.3g}"
-            ax.plot(along, values[known], line, color=colour, label=label)
+            along = getattr(history, field)[there]
+            curve = ax.plot(along, values, label=label, **look(i))
+        curves += curve
     for ax, (_, label) in zip(panels, AXES, strict=True):
         ax.set_xlabel(label)
         ax.set_title(f"{what} by {label.removesuffix('s')}")
-    panels[0].set(ylabel=f"{what} (nats)", yscale="log" if positive else "linear")
+    panels[0].set(ylabel=f"{what} (nats)", yscale=scale(*drawn))
     panels[0].xaxis.get_major_locator().set_params(integer=True)
-    panels[-1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    legend_beside(panels[-1], curves)
     return figure

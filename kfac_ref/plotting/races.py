@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from kfac_ref.optimizer.training import History
-from kfac_ref.plotting.histories import COLOURS
-from kfac_ref.plotting.style import new_figure, styled
+from kfac_ref.plotting.inputs import known, scale, some
+from kfac_ref.plotting.style import look, new_figure, styled, tall
+from kfac_ref.plotting.words import folded, legend_beside, shortened
 
 
 @styled
@@ -19,20 +18,31 @@ def race_figure(
     floor: float = 0.0,
     what: str = "loss",
 ) -> Any:
-    """The watched loss less `floor`, by update and by second, under the two titles."""
-    figure = new_figure(10.5, 4.2, "constrained")
+    """The watched loss less `floor`, by update and by second, under the two titles.
+
+    An axis is logarithmic unless a number is zero or negative. ValueRangeError if there
+    is no contestant, or one without a run or an evaluation; NotFinite if one is not.
+    """
+    some("histories", histories, "contestant")
+    figure = new_figure(10.0, tall(1 + len(histories), 3.9))
     panels = figure.subplots(1, 2, sharey=True)
-    for colour, (name, runs) in zip(COLOURS, histories.items(), strict=False):
-        for seed, history in enumerate(runs):
-            known = ~np.isnan(history.evaluation)
-            value = history.evaluation[known] - floor
-            label = name if seed == 0 else None
-            for ax, along in zip(
-                panels, (history.update, history.seconds), strict=True
-            ):
-                ax.plot(along[known], value, color=colour, label=label, alpha=0.8)
-    for ax, label, title in zip(panels, ("updates", "seconds"), titles, strict=True):
-        ax.set(xscale="log", yscale="log", xlabel=label, title=title)
-    panels[0].set_ylabel(what)
-    panels[0].legend(loc="lower left")
+    curves, drawn = [], ([], [], [])  # type: ignore[var-annotated]
+    for i, (name, runs) in enumerate(histories.items()):
+        for seed, history in enumerate(some(f"histories[{name!r}]", runs, "run")):
+            there = known(f"histories[{name!r}][{seed}]", history, "evaluation")
+            value = history.evaluation[there] - floor
+            columns = (history.update[there], history.seconds[there])
+            for ax, along in zip(panels, columns, strict=True):
+                curve = ax.plot(
+                    along, value, label=shortened(name), alpha=0.8, **look(i)
+                )
+            for seen, numbers in zip(drawn, (value, *columns), strict=True):
+                seen.append(numbers)
+        curves += curve
+    for ax, label, title, along in zip(
+        panels, ("updates", "seconds"), titles, drawn[1:], strict=True
+    ):
+        ax.set(xscale=scale(*along), xlabel=label, title=folded(title))
+    panels[0].set(ylabel=what, yscale=scale(*drawn[0]))
+    legend_beside(panels[1], curves, title="a line for each seed")
     return figure

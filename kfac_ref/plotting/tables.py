@@ -7,36 +7,57 @@ from typing import Any
 import numpy as np
 
 from kfac_ref.comparison.table import Comparison
-from kfac_ref.plotting.style import new_figure, styled
+from kfac_ref.plotting.inputs import some
+from kfac_ref.plotting.style import WIDEST, new_figure, styled
+from kfac_ref.plotting.words import shortened
+
+ABREAST, MOST = 7, 22  # columns of each of three tables side by side, of one alone
+ROW, NUMBER = 0.27, 8  # the height of a row in inches, the size of a number in points
 
 
 @styled
 def comparison_figure(comparison: Comparison) -> Any:
-    """Error, error of the damped inverse, and angle; darker is worse."""
+    """Error, error of the damped inverse, and angle; darker is worse.
+
+    Up to seven columns three tables stand side by side. More stand below each other,
+    22 columns at a time. ValueRangeError if there are no rows.
+    """
     panels = {
         "frobenius_error": "relative Frobenius error",
         "inverse_error": f"error of the inverse, λ = {comparison.damping:g}",
         "angle": "angle to the natural gradient (°)",
     }
-    names, layers = comparison.approximations, comparison.layers
-    labels = [layer or "whole matrix" for layer in layers]
-    figure = new_figure(4 + 1.75 * len(layers), 1.8 + 0.32 * len(names), "constrained")
-    for ax, (number, title) in zip(
-        figure.subplots(1, 3, sharey=True), panels.items(), strict=True
-    ):
+    names = some("comparison.rows", comparison.approximations, "row")
+    layers = comparison.layers
+    abreast = len(layers) <= ABREAST
+    parts = [layers[i : i + MOST] for i in range(0, len(layers), MOST)]
+    rows = 1 if abreast else 3 * len(parts)
+    words = [shortened(layer or "whole matrix", 24) for layer in layers]
+    height = len(parts) * 0.075 * max(map(len, words)) + rows * (0.4 + ROW * len(names))
+    figure = new_figure(WIDEST, 0.2 + height)
+    axes = figure.subplots(rows, 3 // min(rows, 3), sharey=True, squeeze=False).ravel()
+    tables = [(number, part) for part in parts for number in panels]
+    for i, (ax, (number, part)) in enumerate(zip(axes, tables, strict=True)):
         table = np.array(
-            [[getattr(comparison.row(n, la), number) for la in layers] for n in names]
+            [[getattr(comparison.row(n, la), number) for la in part] for n in names]
         )
-        worst = max(1.0, 1.5 * float(np.median(table)))
-        ax.imshow(table, cmap="Greys", vmin=0, vmax=worst, aspect="auto")
-        for i, row in enumerate(table):
-            for j, value in enumerate(row):
-                colour = "white" if value > 0.55 * worst else "black"
-                text = f"{value:.0f}" if number == "angle" else f"{value:.2f}"
-                ax.text(j, i, text, ha="center", va="center", color=colour, size=9)
-        ax.set_xticks(range(len(labels)), labels, rotation=35, ha="right")
-        ax.set_yticks(range(len(names)), names)
-        ax.tick_params(length=0)
-        ax.spines[:].set_visible(False)
-        ax.set_title(title)
+        _draw(ax, table, "{:.0f}" if number == "angle" else "{:.2f}")
+        ax.set_title(panels[number])
+        below = words[i // 3 * MOST :][: len(part)] if abreast or i % 3 == 2 else []
+        ax.set_xticks(range(len(below)), below, rotation=90)
+        ax.set_yticks(range(len(names)), [shortened(name) for name in names])
     return figure
+
+
+def _draw(ax: Any, table: np.ndarray, form: str) -> None:
+    """Each number in its cell; what is NaN or infinite has no shade."""
+    finite = np.where(np.isfinite(table), table, np.nan)
+    worst = max(1.0, 1.5 * float(np.nanmedian([0.0, *finite.ravel()])))
+    ax.imshow(finite, cmap="Greys", vmin=0, vmax=worst, aspect="auto")
+    for (i, j), value in np.ndenumerate(table):
+        colour = "white" if np.inf > value > 0.55 * worst else "black"
+        text = form.format(value) if not 1000 <= value < np.inf else f"{value:.0e}"
+        text = text.replace("e+0", "e").replace("e+", "e")
+        ax.text(j, i, text, ha="center", va="center", color=colour, size=NUMBER)
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)

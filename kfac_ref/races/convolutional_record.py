@@ -11,8 +11,8 @@ import numpy as np
 
 from kfac_ref.errors import optional
 from kfac_ref.files import write_whole
-from kfac_ref.plotting.histories import COLOURS
-from kfac_ref.plotting.style import ERROR, new_figure, save, styled
+from kfac_ref.plotting.style import ERROR, look, new_figure, save, styled, tall
+from kfac_ref.plotting.words import legend_beside
 from kfac_ref.races.convolutional import (
     BATCH,
     MOMENTUM,
@@ -155,23 +155,27 @@ def _short(number: float) -> float:
 @styled
 def race_figure(results: Results) -> Any:
     """Training loss and test error, by update and by second; the loss to reach grey."""
-    figure = new_figure(11.0, 7.4, "constrained")
+    figure = new_figure(10.0, 2 * tall(len(results), 3.0))
     panels = figure.subplots(2, 2, sharex="col", sharey="row")
-    for colour, (name, result) in zip(COLOURS, results.items(), strict=False):
+    curves: tuple[list[Any], list[Any]] = ([], [])
+    for i, (name, result) in enumerate(results.items()):
         rows = (result.loss, 100 * (1 - result.accuracy))
-        for axes, values, unit in zip(panels, rows, ("", "%"), strict=True):
+        for axes, values, unit, named in zip(
+            panels, rows, ("", "%"), curves, strict=True
+        ):
             label = f"{name}: {values[-1]:.3g}{unit}"
             for ax, along in zip(axes, (result.update, result.seconds), strict=True):
-                ax.plot(along, values, color=colour, label=label)
+                curve = ax.plot(along, values, label=label, **look(i))
+            named.extend(curve)
     best = best_baseline(results)
-    for ax in panels[0]:
-        ax.axhline(results[best].loss[-1], color=ERROR, linewidth=0.8, linestyle=":")
+    grey = {"color": ERROR, "linewidth": 0.8, "label": f"where {best} ended"}
+    marks = [ax.axhline(results[best].loss[-1], **grey) for ax in panels[0]]
     panels[0][0].set(ylabel="training loss (nats)", yscale="log")
-    panels[1][0].set(ylabel="test error (%)", ylim=(0, 20))
+    panels[1][0].set(ylabel="test error (%), up to 20", ylim=(0, 20))
     panels[1][0].set_xlabel("updates")
     panels[1][1].set_xlabel("seconds in the steps, one thread")
     panels[0][0].set_title("K-FAC with a diagonal first block, by update")
     panels[0][1].set_title("by second")
-    for axes in panels:
-        axes[1].legend(loc="upper right")
+    legend_beside(panels[0][1], [*curves[0], marks[1]], title="at the end")
+    legend_beside(panels[1][1], curves[1], title="at the end")
     return figure

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from kfac_ref.plotting.style import APPROXIMATION, new_figure, save, styled
+from kfac_ref.plotting.words import legend_beside
 from kfac_ref.races.lbann import Epoch, Job, make_job, write_json
 from kfac_ref.races.lbann_settings import KfacSettings, Settings
 
@@ -160,19 +161,19 @@ def summarize(record: Record) -> list[str]:
 @styled
 def race_figure(record: Record) -> Any:
     """The training objective by epoch and by second, a thin line for each seed."""
-    figure = new_figure(12.0, 4.8, "constrained")
+    figure = new_figure(10.0, 4.0)
     left, right = figure.subplots(1, 2, sharey=True)
+    curves = []
     for name, runs in record["runs"].items():
         colour = APPROXIMATION if name.startswith("K-FAC") else "black"
         line = "-" if name.endswith("tuned") else "--"
         mean = np.mean([run["objective"][-1] for run in runs])
-        for i, run in enumerate(runs):
-            label = None if i else f"{name}: {mean:.2g}"
+        look = {"color": colour, "linewidth": 1.1, "label": f"{name}: {mean:.2g}"}
+        for run in runs:
             epochs = np.arange(1, len(run["objective"]) + 1)
-            for ax, along in ((left, epochs), (right, run["seconds"])):
-                ax.plot(
-                    along, run["objective"], line, color=colour, lw=1.1, label=label
-                )
+            curve = left.plot(epochs, run["objective"], line, **look)
+            right.plot(run["seconds"], run["objective"], line, **look)
+        curves += curve
     both = [
         np.mean(record["ratios"][pair]) for pair in ("both as published", "both tuned")
     ]
@@ -184,5 +185,5 @@ def race_figure(record: Record) -> Any:
     left.set(xlabel="epochs", ylabel="training objective (nats)", yscale="log")
     left.xaxis.get_major_locator().set_params(integer=True)
     right.set(xlabel="seconds", xscale="log")
-    right.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    legend_beside(right, curves, title="a line for each seed; means:")
     return figure
