@@ -10,7 +10,15 @@ from __future__ import annotations
 import nbformat
 import pytest
 
-from tutorials.rerun import HERE, execute, normalise, notebooks
+from tutorials import rerun
+from tutorials.rerun import (
+    HERE,
+    complaints,
+    execute,
+    normalise,
+    notebooks,
+    pictures,
+)
 
 KILOBYTES = 300
 each_notebook = pytest.mark.parametrize("path", notebooks(), ids=lambda p: p.stem)
@@ -35,12 +43,37 @@ def test_notebook_runs_and_prints_what_is_stored(path, tmp_path):
     assert cells(now, "check"), "no cell is tagged 'check'"
     for old, new in zip(cells(stored, "check"), cells(now, "check"), strict=True):
         assert printed(new) and printed(old) == printed(new), advice
-    warnings = [
-        o.text for c in cells(now) for o in c.outputs if o.get("name") == "stderr"
-    ]
-    assert not warnings
+    assert not complaints(now)  # warnings, and what tests/legible.py says of figures
+    assert len(pictures(now)) == len(pictures(stored)), advice
     drawn = {figure.name for figure in (tmp_path / "figures").iterdir()}
     assert drawn <= {f.name for f in (HERE.parent / "figures").iterdir()}, advice
+
+
+CUT = """
+import matplotlib.pyplot as plt
+from kfac_ref.plotting import STYLE, save
+plt.rcParams.update(STYLE)
+fig, ax = plt.subplots()
+ax.set(title="a title that is cut " * 9, xlabel="x", ylabel="y")
+"""
+
+
+def test_a_notebook_that_draws_what_cannot_be_read_fails(tmp_path, capsys, monkeypatch):
+    """Shown or saved: the figure is looked at, once; the file is left as it was."""
+    path = tmp_path / "01_cut.ipynb"
+    shown, saved = CUT, CUT + "_ = save(fig, 'cut.png')\nplt.close(fig)"
+    good = CUT.replace(" * 9", "")
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(source) for source in (shown, saved, good)]
+    )
+    nbformat.write(notebook, path)
+    before = path.read_bytes()
+    monkeypatch.setattr(rerun, "notebooks", lambda names: [path])
+    monkeypatch.setattr(rerun, "execute", lambda path: execute(path, tmp_path))
+    assert rerun.main([]) == 1
+    said = capsys.readouterr().err
+    assert said.count("is cut at the edge of the figure") == 2
+    assert path.read_bytes() == before
 
 
 @each_notebook

@@ -2,11 +2,13 @@
 
 Without names, all of them. Each runs from top to bottom in a fresh kernel, here, so
 that its figures land in ../figures; then it is stored without anything that changes
-from run to run. A notebook that fails is left as it was.
+from run to run. A notebook that fails, or draws a figure that is hard to read (cut,
+overlapping, tiny, unnamed: tests/legible.py), is left as it was.
 """
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import sys
@@ -19,8 +21,15 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError
 
+from kfac_ref.plotting.style import few_colours
+
 HERE = Path(__file__).resolve().parent
 SECONDS = 600  # a notebook that takes longer hangs
+# Figures are looked at, and stored as they are saved, with the dots that a page has.
+CONFIG = """
+c.InteractiveShellApp.exec_lines = ["import legible", "legible.watch()", "del legible"]
+c.InlineBackend.print_figure_kwargs = {"bbox_inches": None, "dpi": 90}
+"""
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
@@ -51,13 +60,32 @@ def execute(path: Path, folder: Path = HERE) -> nbformat.NotebookNode:
     )
     with tempfile.TemporaryDirectory() as settings:
         (Path(settings) / "matplotlibrc").touch()  # empty, before that of the user
+        profile = Path(settings) / "profile_default"
+        profile.mkdir()
+        (profile / "ipython_kernel_config.py").write_text(CONFIG, encoding="utf-8")
         client.execute(env=_environment(settings))
+    for data in pictures(notebook):
+        png = few_colours(base64.b64decode(data["image/png"]))
+        data["image/png"] = base64.b64encode(png).decode()
     return normalise(notebook)
+
+
+def pictures(notebook: nbformat.NotebookNode) -> list[dict]:
+    """The outputs that hold a PNG."""
+    outputs = [o for cell in notebook.cells for o in cell.get("outputs", [])]
+    return [o.data for o in outputs if "image/png" in o.get("data", {})]
+
+
+def complaints(notebook: nbformat.NotebookNode) -> str:
+    """What was written on stderr: warnings, and the faults of figures."""
+    outputs = [o for cell in notebook.cells for o in cell.get("outputs", [])]
+    return "".join(o.text for o in outputs if o.get("name") == "stderr")
 
 
 def _environment(settings: str) -> dict[str, str]:
     """The same for everybody: nobody's start-up files, one thread, inline figures."""
-    path = [str(HERE.parent), os.environ.get("PYTHONPATH", "")]
+    own = [str(HERE.parent), str(HERE.parent / "tests")]
+    path = [*own, os.environ.get("PYTHONPATH", "")]
     return {
         **os.environ,
         "IPYTHONDIR": settings,
@@ -103,12 +131,16 @@ def main(names: list[str]) -> int:
     for path in notebooks(names):
         start = time.monotonic()
         try:
-            save(execute(path), path)
-            print(f"{path.stem}: {time.monotonic() - start:.1f} s")
+            notebook = execute(path)
+            said = complaints(notebook)
         except (CellExecutionError, CellTimeoutError) as error:
+            said = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+        if said:
             failed.append(path.stem)
-            plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
-            print(f"{path.stem}: failed\n{plain}", file=sys.stderr)
+            print(f"{path.stem}: failed\n{said}", file=sys.stderr)
+        else:
+            save(notebook, path)
+            print(f"{path.stem}: {time.monotonic() - start:.1f} s")
     return 1 if failed else 0
 
 
