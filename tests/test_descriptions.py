@@ -63,6 +63,8 @@ def test_arrays_far_away_where_numbers_are_expected():
     for door in (
         lambda: check_count("samples", Far()),
         lambda: check_pair("kernel", Far()),
+        lambda: Dense(np.eye(3)).power(Far()),
+        lambda: Dense(np.eye(3)).solve(np.ones(3), Far()),
         lambda: KFAC(chain(), lambda_=Far()),
     ):
         with pytest.raises(

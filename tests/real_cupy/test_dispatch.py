@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from host_memory import NoDevice, over_host_memory
 
-from kfac_ref import Network, backend
-from kfac_ref.distributions import Categorical
+from kfac_ref import Network, backend, factored_tikhonov
+from kfac_ref.distributions import Categorical, Joint, Normal
 from kfac_ref.errors import (
     BackendError,
     KfacError,
@@ -21,6 +21,7 @@ from kfac_ref.errors import (
 )
 from kfac_ref.layers import Dense, Tanh
 from kfac_ref.matrices import Dense as DenseMatrix
+from kfac_ref.matrices import Kronecker
 from kfac_ref.matrices.definite import check_floats
 from kfac_ref.optimizer import KFAC
 
@@ -69,10 +70,17 @@ def test_the_values_are_asked_for_aloud(d):
 
 def test_an_array_where_a_number_is_expected(d):
     """Each door says what it found, and nobody asks the device for its values."""
+    M = Kronecker(np.eye(3), np.eye(1))
     for door in (
         lambda: check_count("samples", d),
         lambda: KFAC(chain(), lambda_=d),
         lambda: Dense(d, 2),
+        lambda: Normal(d),
+        lambda: Joint([(Categorical(), 3, d)]),
+        lambda: M.solve(np.ones(3), d),
+        lambda: M.power(d),
+        lambda: factored_tikhonov(M, d),
+        lambda: factored_tikhonov(M, 0.1, pi=d),
     ):
         with pytest.raises(
             KfacError, match=r"cupy\.ndarray of shape \(5, 3\), float64"
