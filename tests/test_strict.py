@@ -7,6 +7,7 @@ import operator
 import numpy as np
 import pytest
 
+import cupy_api
 import strict
 from strict import StrictArray
 from strict import xp as device
@@ -354,3 +355,31 @@ def test_the_linear_operator_checks_shapes(d):
     for wrong in (device.ones(5), device.ones((5, 2))):
         with pytest.raises(ValueError, match="dimension mismatch"):
             made @ wrong
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "both"),
+    [
+        ("a, axis=..., out=...", "a, axis=..., out=...", "(a, axis=..., out=...)"),
+        ("a, axis=..., out=...", "a, axis=...", "(a, axis=...)"),
+        (
+            "a, dtype=..., out=...",
+            "a, out=..., dtype=...",
+            "(a, *, dtype=..., out=...)",
+        ),
+        ("x, y, z", "x, w, z", "(x, *, z)"),
+        ("x, /, out=...", "x, out=...", "(x, /, out=...)"),
+        ("x, *, out=...", "x, out=...", "(x, *, out=...)"),
+        ("*args, **unknown", "*args, out=...", "(*args)"),
+        ("int axis=-1, kind=u'C'", "self, axis=-1", "(*, axis=...)"),
+    ],
+)
+def test_what_two_versions_have_in_common(one, other, both):
+    """By position as far as the positions agree; otherwise by name; or not at all."""
+    one, other = cupy_api.parse(one), cupy_api.parse(other)
+    assert cupy_api.show(cupy_api.common(one, other)) == both
+    assert cupy_api.show(cupy_api.common(other, one)) in (
+        both,
+        both.replace("dtype=..., out=...", "out=..., dtype=..."),
+    )
+    assert cupy_api.common(one, None) is None
