@@ -11,6 +11,7 @@ import pytest
 
 import kfac_ref.backend as backend
 import strict
+import strict_array
 
 collect_ignore = ["real_cupy"]  # run where CuPy is installed: make test-cupy
 
@@ -24,9 +25,11 @@ def stand_in():
 
 def pytest_sessionfinish():
     """Leave the calls of the stand-in where `make test-cupy` asks for them."""
-    if strict.CALLS:
-        lines = "".join(f"{call}\n" for call in sorted(strict.calls))
-        Path(strict.CALLS, f"{os.getpid()}.txt").write_text(lines, encoding="utf-8")
+    if strict_array.CALLS:
+        lines = "".join(f"{call}\n" for call in sorted(strict_array.calls))
+        Path(strict_array.CALLS, f"{os.getpid()}.txt").write_text(
+            lines, encoding="utf-8"
+        )
 
 
 _real: dict = {}  # the modules of CuPy, once a test has asked for them
