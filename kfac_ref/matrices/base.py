@@ -133,7 +133,7 @@ class SymmetricMatrix(Value):
         """NumPy's and CuPy's functions take arrays: no object of one entry is made."""
         raise KfacTypeError(
             f"expected an array, found {describe(self)}, a matrix of this package; "
-            "to_dense() makes the array; trace(), eigenvalues(), inverse(), ... need none"
+            "to_dense() makes the array; trace(), eigenvalues(), inverse() need none"
         )
 
     def _on_rows(self, v: Array, function: Callable[[Array], Array]) -> Array:
