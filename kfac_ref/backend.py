@@ -11,8 +11,10 @@ the only way from the device to the host. No other file knows about devices.
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
 from functools import cache
 from types import ModuleType
@@ -134,6 +136,36 @@ def to_numpy(array: Array) -> np.ndarray:
             "to_numpy: autograd is tracing this array; take values outside the gradient"
         )
     return np.asarray(array) if xp is np else array.get()
+
+
+def free_memory(like: Array) -> float:
+    """Bytes that are free where `like` is; infinite where nothing tells."""
+    if get_xp(like).__name__ == "cupy":
+        return float(_load_cupy().cuda.runtime.memGetInfo()[0])
+    try:
+        with open("/proc/meminfo") as lines:  # Linux
+            return next(1024.0 * int(w[1]) for w in map(str.split, lines)
+                        if w[0] == "MemAvailable:")  # fmt: skip
+    except (OSError, StopIteration):
+        pass
+    try:
+        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (AttributeError, ValueError, OSError):
+        return math.inf
+
+
+def on_rows(function: Callable[[Array], Array], v: Array) -> Array:
+    """A linear `function` of rows (k, P), of a vector (P,) or of columns (P, k).
+
+    For no columns, (P, 0), it is given one that is zero, and what comes is dropped: so
+    shape, dtype and errors are those of any other number of columns.
+    """
+    if v.ndim == 1:
+        return function(v[None])[0]
+    if v.shape[1] == 0:
+        one = get_xp(v).zeros((1, v.shape[0]), dtype=v.dtype)
+        return function(one)[:0].T
+    return function(v.T).T
 
 
 def cholesky(matrix: Array) -> Array | None:

@@ -52,6 +52,10 @@ class NotFinite(ValueRangeError):
     """An array holds NaN or infinity."""
 
 
+class TooLarge(KfacError, MemoryError):
+    """A dense array that does not fit into memory; nothing was allocated."""
+
+
 class UnknownName(KfacError, ValueError):
     """A name that is not on the list; the message suggests the closest one."""
 

@@ -14,9 +14,10 @@ result stays under the bound of the pairs.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate, combinations_with_replacement
+from itertools import accumulate, combinations_with_replacement, pairwise
 
 from kfac_ref.backend import Array, get_xp
+from kfac_ref.limits import check_overflow, check_room
 from kfac_ref.pairs import Pairs
 
 PANEL = 2**21  # numbers in a panel: it is written, then read, and should stay in cache
@@ -26,11 +27,13 @@ def dense_blocks(pairs: Pairs, wanted: Sequence[int]) -> Array:
     """F restricted to the layers `wanted`, (P, P), mean over the examples.
 
     Symmetric to the last bit. Memory beyond F stays under `pairs.memory` bytes, as long
-    as one example, and one row of a panel, fit.
+    as one example, and one row of a panel, fit. Raises TooLarge, NotFinite (overflow).
     """
     shapes = [pairs.shapes[i] for i in wanted]
     shared = [pairs.positions[i] > 1 for i in wanted]
     starts = [0, *accumulate(d * o for d, o in shapes)]
+    names = [pairs.names[i] for i in wanted]
+    check_room(f"{'; '.join(names)}: dense matrix", starts[-1], pairs.like)
     F = get_xp(pairs.like).zeros((starts[-1], starts[-1]), dtype=pairs.like.dtype)
     panel = min(PANEL, pairs.memory // (2 * F.itemsize))  # at most half of the memory
     deepest, widest = map(max, zip(*pairs.shapes, strict=True))
@@ -43,9 +46,12 @@ def dense_blocks(pairs: Pairs, wanted: Sequence[int]) -> Array:
         for i, j in combinations_with_replacement(range(len(wanted)), 2):
             corner = starts[i], starts[j]
             if shared[i] or shared[j]:
-                _add_stacked(F, corner, S[i], S[j], panel)
+                add_stacked(F, corner, S[i], S[j], panel)
             else:
                 _add_contracted(F, corner, (a[i], a[j]), (g[i], g[j]), panel)
+    for name, (start, stop) in zip(names, pairwise(starts), strict=True):
+        squares = get_xp(F).diagonal(F[start:stop, start:stop])
+        check_overflow(f"{name}: squared gradients", squares)
     return F
 
 
@@ -78,7 +84,7 @@ def _stack(a: Array, g: Array) -> Array:
     return D.reshape(D.shape[0] * D.shape[1], -1)
 
 
-def _add_stacked(
+def add_stacked(
     F: Array, corner: tuple[int, int], S_i: Array, S_j: Array, panel: int
 ) -> None:
     """Add the block S_i^T S_j, and its mirror image."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from kfac_ref.backend import Array, get_xp
 from kfac_ref.errors import check_count
 from kfac_ref.exact_blocks import dense_blocks
+from kfac_ref.limits import check_room
 from kfac_ref.matrices import Dense
 from kfac_ref.network import Network, check_network
 from kfac_ref.pairs import MEMORY, propagate
@@ -69,16 +70,17 @@ def _matrix(
     rooted = matrix != "ggn" or network.distribution.natural
     if network.body.mixes_examples or not rooted:
         product = CurvatureProduct(network, params, x, y, matrix, block)
-        return Dense(_by_products(product, memory), name)
+        return Dense(_by_products(product, memory, name), name)
     estimate = "expectation" if matrix == "fisher" else matrix
     pairs = propagate(network, params, x, estimate, y=y, memory=memory)
     wanted = list(range(len(network.shapes))) if block is None else [block]
     return Dense.semidefinite(dense_blocks(pairs, wanted), name)
 
 
-def _by_products(curvature: CurvatureProduct, memory: int) -> Array:
+def _by_products(curvature: CurvatureProduct, memory: int, name: str) -> Array:
     """Column after column, where no vectors (a, g) belong to single examples."""
     xp, P = get_xp(curvature.z), curvature.size
+    check_room(name, P, curvature.z)
     F = xp.zeros((P, P), dtype=curvature.z.dtype)
     step = max(1, memory // (8 * P * 4 + 16 * curvature.z.nbytes))
     for start in range(0, P, step):

@@ -10,12 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from kfac_ref.backend import Array, get_xp, linear_operator
+from kfac_ref.backend import Array, get_xp, linear_operator, on_rows
 from kfac_ref.errors import BackendError, optional
+from kfac_ref.limits import check_room
 from kfac_ref.matrices import Dense
 from kfac_ref.network import Network, check_network
 from kfac_ref.products import check_block, check_vector
 from kfac_ref.values import Value
+
+HESSIAN = "use products (HessianProduct), or the block of one layer (block=...)"
 
 
 class HessianProduct(Value):
@@ -65,9 +68,7 @@ class HessianProduct(Value):
     def product(self, v: Array) -> Array:
         """H v, for v (P,) or (P, m)."""
         check_vector("vector of a Hessian product", v, self.size, like=np.empty(0))
-        if v.ndim == 1:
-            return self._hvp(v)
-        return np.stack([self._hvp(column) for column in v.T], axis=1)
+        return on_rows(lambda rows: np.stack([self._hvp(row) for row in rows]), v)
 
     def operator(self) -> Any:
         """H as a (P, P) LinearOperator."""
@@ -83,6 +84,7 @@ def hessian_matrix(
     """d^2 loss / d params^2 as a matrix, (P, P); it may be indefinite."""
     product = HessianProduct(network, params, x, y, block)
     block = product.block
-    H = product.product(np.eye(product.size, dtype=product.dtype))
     name = "Hessian" + ("" if block is None else f" of {network.names[block]}")
+    check_room(name, product.size, params[0], copies=3, instead=HESSIAN)
+    H = product.product(np.eye(product.size, dtype=product.dtype))
     return Dense((H + H.T) / 2.0, name)  # symmetric but for rounding

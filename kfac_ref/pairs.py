@@ -16,7 +16,7 @@ from functools import partial
 
 import numpy as np
 
-from kfac_ref.backend import Array
+from kfac_ref.backend import Array, get_xp
 from kfac_ref.errors import (
     KfacTypeError,
     ShapeError,
@@ -55,9 +55,12 @@ class Chunk(Value):
         """g of every block, all K vectors."""
         return self.backward(0, self.count)
 
-    def g_by_vectors(self) -> Iterator[list[Array]]:
-        """g of every block for a few vectors at a time, as many as fit into a cache."""
-        step = max(1, CACHE // self.size)
+    def g_by_vectors(self, memory: int = MEMORY) -> Iterator[list[Array]]:
+        """g of every block for a few vectors at a time, as many as fit into a cache.
+
+        What is made on the way takes up to seven times as much; all stays in `memory`.
+        """
+        step = max(1, min(CACHE, memory // 8) // self.size)
         for start in range(0, self.count, step):
             yield self.backward(start, min(start + step, self.count))
 
@@ -76,6 +79,7 @@ class Pairs(Value):
     memory: int
     make: Make
     left_out: Sequence[int] = ()  # positions of each block (subsampling.py)
+    outputs: int = 0  # numbers in z of one example, if there is a network
 
     @property
     def subsampled(self) -> bool:
@@ -86,7 +90,8 @@ class Pairs(Value):
     def numbers(self) -> int:
         """Numbers in a and g of one example, and in what is made of them."""
         sizes = zip(self.shapes, self.positions, strict=True)
-        return sum(T * (2 * d + self.count * (d + 2 * o)) for (d, o), T in sizes)
+        layers = sum(T * (2 * d + self.count * (d + 2 * o)) for (d, o), T in sizes)
+        return layers + 6 * (1 + self.count) * self.outputs
 
     def chunks(self, per_example: int = 0, fixed: int = 0) -> Iterator[Chunk]:
         """Chunks of examples; work on them takes `fixed` numbers of workspace, and
@@ -147,7 +152,9 @@ def propagate(
 
     y: observed labels, for the empirical Fisher and the GGN; rng and samples (None: 1):
     for estimates that draw; memory: bytes that a computation with the pairs may take
-    beyond its result; forward: the pass of params and x, where it has been made. y and
+    beyond its result, beyond a few arrays of the size of all outputs where labels are
+    drawn, and beyond the factorisations of eigenvalue_corrected, best_kronecker and
+    block_tridiagonal; forward: the pass of params and x, where it has been made. y and
     rng may always be given: they are checked, also where an estimate has no use for
     them; samples only where they are drawn.
     Raises ShapeError, ValueRangeError, UnknownName.
@@ -166,7 +173,7 @@ def propagate(
     z = first.z
     draws = type(chosen).draw is not Estimate.draw
     if forward is None and (draws or y is not None):
-        z = network.forward(params, x)[0]
+        z = _outputs(network, params, x, positions, memory)
     if y is not None:
         network.check_labels(z, y)
     drawn = chosen.draw(network.distribution, z, y, rng)
@@ -183,7 +190,20 @@ def propagate(
         network.body.mixes_examples,
         memory,
         partial(_propagated_chunk, of, chosen, drawn, positions),
+        outputs=int(np.prod(z.shape[1:])),
     )
+
+
+def _outputs(
+    network: Network, params: list[Array], x: Array, positions: list[int], memory: int
+) -> Array:
+    """z of all examples, (N, ..., C); of what a pass keeps, no more than `memory`."""
+    sizes = zip(network.shapes, positions, strict=True)
+    numbers = 4 * params[0].dtype.itemsize * sum(T * (d + o) for (d, o), T in sizes)
+    step = len(x) if network.body.mixes_examples else max(1, memory // numbers)
+    starts = range(0, len(x), step)
+    parts = [network.forward(params, x[s : s + step])[0] for s in starts]
+    return parts[0] if len(parts) == 1 else get_xp(*parts).concatenate(parts)
 
 
 def _pass(network: Network, params: list[Array], x: Array) -> Forward:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from kfac_ref.backend import Array, get_xp, linear_operator
+from kfac_ref.backend import Array, get_xp, linear_operator, on_rows
 from kfac_ref.errors import (
     ShapeError,
     Unsupported,
@@ -137,7 +137,7 @@ class CurvatureProduct(Value):
     def _each(self, v: Array, size: int, function: Callable[[Array], Array]) -> Array:
         """Apply a function of rows (m, size) to a vector or a matrix of columns."""
         check_vector(f"vector of a {self.matrix} product", v, size, like=self.z)
-        return function(v[None])[0] if v.ndim == 1 else function(v.T).T
+        return on_rows(function, v)
 
     def _push(self, V: Array) -> Array:
         """J v for rows v: (m, N, ..., C)."""

@@ -25,7 +25,8 @@ from kfac_ref.backend import Array, eigh, get_xp
 from kfac_ref.damping import factored_tikhonov
 from kfac_ref.errors import Unsupported, check_kind, check_parameters, describe
 from kfac_ref.estimates import Estimate
-from kfac_ref.exact_blocks import dense_blocks
+from kfac_ref.exact_blocks import add_stacked, dense_blocks
+from kfac_ref.limits import check_overflow, check_room
 from kfac_ref.matrices import (
     BlockDiagonal,
     BlockTridiagonalInverse,
@@ -41,6 +42,8 @@ from kfac_ref.network import Network
 from kfac_ref.pairs import MEMORY, Pairs, propagate
 from kfac_ref.values import Value
 from kfac_ref.words import translate
+
+WIDE = "use structure 'diagonal' for this layer, or products (CurvatureProduct)"
 
 Bases = list[tuple[Array, Array]]
 
@@ -77,29 +80,40 @@ def kronecker(pairs: Pairs) -> BlockDiagonal:
 
 def kronecker_factors(pairs: Pairs) -> tuple[list[Array], list[Array]]:
     """A = 1/N sum_nt a a^T and G = 1/(N T) sum_nkt g g^T of every layer."""
-    A: list[Array] = []
-    G: list[Array] = []
+    for name, (d, o) in zip(pairs.names, pairs.shapes, strict=True):
+        check_room(f"{name}: factor A or G", max(d, o), pairs.like, instead=WIDE)
+    panel = pairs.memory // (4 * pairs.like.itemsize)
+    A: list[Any] = [None] * len(pairs.shapes)
+    G: list[Any] = [None] * len(pairs.shapes)
     for chunk in pairs.chunks():
-        A = _sum(A, _moments(chunk.a))
-        for moments in map(_moments, chunk.g_by_vectors()):  # map keeps no g
-            G = _sum(G, moments)
-    for Ai, Gi, T in zip(A, G, pairs.positions, strict=True):
+        A = [_add_moment(*each, panel) for each in zip(A, chunk.a, strict=True)]
+        for few in chunk.g_by_vectors(pairs.memory):
+            G = [_add_moment(*each, panel) for each in zip(G, few, strict=True)]
+            few.clear()  # before the next few are made
+    for name, Ai, Gi, T in zip(pairs.names, A, G, pairs.positions, strict=True):
         Ai /= pairs.examples
         Gi /= pairs.examples * T
+        for letter, M in (("A", Ai), ("G", Gi)):
+            check_overflow(f"{name}: factor {letter}", get_xp(M).diagonal(M))
     return A, G
 
 
-def _moments(arrays: list[Array]) -> list[Array]:
-    """X^T X over all axes but the last; BLAS makes it symmetric to the last bit."""
-    flat = [rows.reshape(-1, rows.shape[-1]) for rows in arrays]
-    return [X.T @ X for X in flat]
+def _add_moment(total: Array | None, rows: Array, panel: int) -> Array:
+    """total + X^T X over all axes but the last, symmetric to the last bit.
 
-
-def _sum(totals: list[Array], more: list[Array]) -> list[Array]:
-    """Totals + more, in place; at the beginning there are no totals."""
-    for total, new in zip(totals, more, strict=bool(totals)):
-        total += new
-    return totals or more
+    In place, and beside a factor of more than `panel` numbers there is no second one.
+    """
+    X = rows.reshape(-1, rows.shape[-1])
+    if X.shape[1] ** 2 > panel:
+        if total is None:
+            total = get_xp(X).zeros((X.shape[1], X.shape[1]), dtype=X.dtype)
+        add_stacked(total, (0, 0), X, X, panel)
+        return total
+    new = X.T @ X
+    if total is None:
+        return new
+    total += new
+    return total
 
 
 def eigenvalue_corrected(pairs: Pairs) -> BlockDiagonal:
@@ -125,7 +139,7 @@ def _second_moments(pairs: Pairs, bases: Bases | None) -> list[Array]:
     shared = max(pairs.positions) > 1
     for chunk in pairs.chunks(2 * largest * pairs.count if shared else 0):
         a = chunk.a if bases is None else _rotate(chunk.a, [U for U, _ in bases])
-        for few in [chunk.g()] if shared else chunk.g_by_vectors():
+        for few in [chunk.g()] if shared else chunk.g_by_vectors(pairs.memory):
             g = few if bases is None else _rotate(few, [U for _, U in bases])
             total = [s + _squares(*ag) for s, *ag in zip(total, a, g, strict=True)]
     return [s / pairs.examples for s in total]
@@ -146,9 +160,9 @@ def _squares(a: Array, g: Array) -> Array:
 def best_kronecker(pairs: Pairs) -> BlockDiagonal:
     """The Kronecker product nearest to the exact block, in Frobenius norm."""
     _needs_gradients(pairs, "best_kronecker")
-    _, G = kronecker_factors(pairs)
+    A, G = kronecker_factors(pairs)
     blocks = [
-        Kronecker(*nearest_kronecker(pairs, i, G[i]), name=name)
+        Kronecker(*nearest_kronecker(pairs, i, A[i], G[i]), name=name)
         for i, name in enumerate(pairs.names)
     ]
     return BlockDiagonal(blocks)
@@ -208,7 +222,7 @@ def chain_factors(pairs: Pairs) -> ChainFactors:
     G_next: list[Any] = [0.0] * (len(A) - 1)
     for chunk in pairs.chunks():
         A_next = _add_cross(A_next, chunk.a)
-        for few in chunk.g_by_vectors():
+        for few in chunk.g_by_vectors(pairs.memory):
             G_next = _add_cross(G_next, few)
     N = pairs.examples
     A_next, G_next = [M / N for M in A_next], [M / N for M in G_next]

@@ -260,7 +260,7 @@ class Arrow(SymmetricMatrix):
         super().__init__(u, len(u), "an arrow")
         self.u = u
 
-    def to_dense(self):
+    def _to_dense(self):
         xp = get_xp(self.u)
         return xp.eye(self.size) + self.u[:, None] * self.u
 

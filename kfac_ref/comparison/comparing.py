@@ -16,6 +16,7 @@ from kfac_ref.backend import Array, get_xp
 from kfac_ref.comparison.damped_inside import diagonal_blocks
 from kfac_ref.comparison.distances import (
     angle_between,
+    check_direction,
     damped_norm,
     difference,
     not_zero,
@@ -32,6 +33,7 @@ from kfac_ref.errors import (
     check_shape,
     describe,
 )
+from kfac_ref.limits import norm
 from kfac_ref.matrices import SymmetricMatrix
 from kfac_ref.matrices.base import check_matrix
 from kfac_ref.matrices.definite import check_damping
@@ -159,7 +161,7 @@ def _rows(
             approximation=name,
             layer=scope.layer,
             parameters=M.size,
-            frobenius_error=float(get_xp(D).linalg.norm(D)) / scope.frobenius,
+            frobenius_error=norm(D) / scope.frobenius,
             spectral_error=spectral_norm(D) / scope.spectral,
             inverse_error=relative_frobenius_error(M.inverse(damping), scope.inverse),
             angle=angle_between(u, scope.natural),
@@ -191,6 +193,7 @@ def _check_sizes(
     for D, layer in zip(gradient, layers, strict=True):
         check_shape(f"gradient of {layer}", D, (None, None))
         check_finite(f"gradient of {layer}", D)
+        check_direction(f"gradient of {layer}", D)
     if sum(D.size for D in gradient) != exact.size:
         raise ShapeError(
             f"gradient: expected {exact.size} numbers in all, one for each row of the "

@@ -32,7 +32,7 @@ class DampedInside(SymmetricMatrix):
     def storage(self) -> int:
         return self.damped.storage
 
-    def to_dense(self) -> Array:
+    def _to_dense(self) -> Array:
         return add_to_diagonal(self.damped.to_dense(), -self.damping)
 
     def _product(self, rows: Array) -> Array:

@@ -19,6 +19,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 
 from kfac_ref.backend import Array, asarray, get_xp, to_numpy
 from kfac_ref.errors import ShapeError, ValueRangeError, check_shape
+from kfac_ref.limits import norm
 from kfac_ref.matrices import SymmetricMatrix
 from kfac_ref.matrices.base import check_matrix
 from kfac_ref.matrices.definite import check_damping
@@ -29,8 +30,7 @@ def relative_frobenius_error(
 ) -> float:
     """||M - F||_F / ||F||_F."""
     D = difference(approximation, exact)
-    norm = not_zero(exact, exact.frobenius_norm())
-    return float(get_xp(D).linalg.norm(D)) / norm
+    return norm(D) / not_zero(exact, exact.frobenius_norm())
 
 
 def relative_spectral_error(
@@ -41,14 +41,14 @@ def relative_spectral_error(
     return spectral_norm(D) / not_zero(exact, spectral_norm(exact.to_dense()))
 
 
-def not_zero(exact: SymmetricMatrix, norm: float) -> float:
-    """`norm`, by which an error is divided; ValueRangeError if it is zero."""
-    if norm == 0.0:
+def not_zero(exact: SymmetricMatrix, size: float) -> float:
+    """`size`, by which an error is divided; ValueRangeError if it is zero."""
+    if size == 0.0:
         raise ValueRangeError(
             f"{exact.label}: the exact matrix is zero, so an error relative to it has "
             "no value; do any errors arrive at this layer?"
         )
-    return norm
+    return size
 
 
 def inverse_error(
@@ -80,6 +80,7 @@ def damped_norm_ratio(
 ) -> float:
     """||u|| / ||v||, ||u||^2 = u^T (F + lambda I) u: is the step too long or short?"""
     u, v = _solved(approximation, exact, gradient, damping)
+    check_direction("gradient", gradient)
     return damped_norm(u, exact, damping) / damped_norm(v, exact, damping)
 
 
@@ -115,18 +116,35 @@ def spectral_norm(matrix: Array) -> float:
 
 def angle_between(u: Array, v: Array) -> float:
     """Degrees between two vectors, accurate for small angles, too (Kahan)."""
-    norm = get_xp(u, v).linalg.norm
-    lengths = float(norm(u)), float(norm(v))
-    if not all(lengths):
-        raise ValueRangeError("angle: expected vectors that are not zero, found a zero")
-    u, v = u / lengths[0], v / lengths[1]
-    return math.degrees(2 * math.atan2(float(norm(u - v)), float(norm(u + v))))
+    check_direction("angle", u, v)
+    u, v = _unit(u), _unit(v)
+    return math.degrees(2 * math.atan2(norm(u - v), norm(u + v)))
+
+
+def check_direction(what: str, *vectors: Array) -> None:
+    """ValueRangeError for a zero vector: no angle, and no ratio to it, has a value."""
+    for v in vectors:
+        if not bool(get_xp(v).any(v != 0)):
+            raise ValueRangeError(
+                f"{what}: expected a vector that is not zero, for a zero has no "
+                "direction; is the training at a stationary point, or do no errors "
+                "arrive at this layer?"
+            )
+
+
+def _unit(v: Array) -> Array:
+    """v over its norm, by way of numbers whose squares are in range."""
+    v = v / get_xp(v).max(get_xp(v).abs(v))
+    return v / get_xp(v).linalg.norm(v)
 
 
 def damped_norm(v: Array, exact: SymmetricMatrix, damping: float) -> float:
     """sqrt(v^T (F + lambda I) v)."""
-    damping = check_damping(damping)
-    return math.sqrt(float(v @ (exact @ v)) + damping * float(v @ v))
+    damping, size = check_damping(damping), norm(v)
+    if size == 0.0:
+        return 0.0
+    v = _unit(v)
+    return size * math.sqrt(float(v @ (exact @ v)) + damping)
 
 
 def difference(approximation: SymmetricMatrix, exact: SymmetricMatrix) -> Array:

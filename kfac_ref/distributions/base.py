@@ -105,7 +105,8 @@ class Distribution(Value):
         """
         xp = get_xp(z)
         size = int(np.prod(z.shape[1:]))
-        rows = xp.eye(size, dtype=z.dtype)[start:stop]
+        stop = size if stop is None else min(stop, size)
+        rows = xp.eye(stop - start, size, start, dtype=z.dtype)
         shape = (len(rows), *z.shape)
         return xp.broadcast_to(rows.reshape(len(rows), 1, *z.shape[1:]), shape)
 
@@ -158,7 +159,7 @@ def check_dtype(z: Array, y: Array, also: str = "") -> None:
 
     A float64 label would silently turn a float32 computation into float64.
     """
-    if y.dtype != z.dtype and y.dtype.kind not in also:
+    if y.dtype.name != z.dtype.name and y.dtype.kind not in also:
         raise ValueRangeError(
             f"labels: expected {z.dtype} like the outputs"
             f"{' or integers' if also else ''}, found {y.dtype}; convert them with "

@@ -47,7 +47,7 @@ class ReLU(Elementwise):
 
     def function(self, x: Array) -> Array:
         xp = get_xp(x)
-        return xp.where(x > 0, x, xp.zeros_like(x))
+        return xp.where(x <= 0, xp.zeros_like(x), x)  # NaN stays NaN
 
     def derivative(self, x: Array, y: Array) -> Array:
         return (x > 0).astype(x.dtype)

@@ -15,7 +15,7 @@ such error: there, positive means > 0, and `power(1/2)` raises for any that is <
 
 `M == N` is True or False: are they of one kind, from equal arrays, and called the same?
 
-To add a kind: subclass `SymmetricMatrix`; write `_product`, `to_dense` and `storage`;
+To add a kind: subclass `SymmetricMatrix`; write `_product`, `_to_dense` and `storage`;
 override the rest where the structure makes it cheaper than the dense matrix.
 """
 
@@ -24,7 +24,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from kfac_ref.backend import Array, cholesky_solve, get_xp, linear_operator
+from kfac_ref.backend import (
+    Array,
+    cholesky_solve,
+    get_xp,
+    linear_operator,
+    on_rows,
+)
 from kfac_ref.errors import (
     KfacTypeError,
     ShapeError,
@@ -32,6 +38,7 @@ from kfac_ref.errors import (
     describe,
     not_written,
 )
+from kfac_ref.limits import check_overflow, check_room
 from kfac_ref.matrices.definite import check_damping, factorize
 from kfac_ref.values import Value
 
@@ -67,9 +74,9 @@ class SymmetricMatrix(Value):
         """How many numbers define the matrix (symmetric arrays count in full)."""
         raise not_written(self, "storage")
 
-    def to_dense(self) -> Array:
+    def _to_dense(self) -> Array:
         """The matrix as an array (P, P)."""
-        raise not_written(self, "to_dense")
+        raise not_written(self, "_to_dense")
 
     def _product(self, rows: Array) -> Array:
         """rows M, for rows (k, P)."""
@@ -103,6 +110,13 @@ class SymmetricMatrix(Value):
         return self._dense().frobenius_norm()
 
     # What all kinds inherit.
+
+    def to_dense(self) -> Array:
+        """The matrix as an array (P, P). Raises TooLarge, NotFinite (overflow)."""
+        check_room(f"{self.label} as a dense array", self.size, self._like)
+        dense = self._to_dense()
+        check_overflow(f"{self.label} as a dense array", get_xp(dense).diagonal(dense))
+        return dense
 
     def __matmul__(self, v: Array) -> Array:
         """M v, of the shape of v: (P,) or (P, k)."""
@@ -145,7 +159,7 @@ class SymmetricMatrix(Value):
                 f"({self.size}, k), found {found}"
             )
         get_xp(self._like, v)  # both from one backend
-        return function(v[None])[0] if v.ndim == 1 else function(v.T).T
+        return on_rows(function, v)
 
     def _dense(self) -> SymmetricMatrix:
         from kfac_ref.matrices.dense import Dense  # a subclass of this class

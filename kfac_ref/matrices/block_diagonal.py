@@ -40,7 +40,7 @@ class BlockDiagonal(SymmetricMatrix):
     def storage(self) -> int:
         return sum(block.storage for block in self.blocks)
 
-    def to_dense(self) -> Array:
+    def _to_dense(self) -> Array:
         xp = get_xp(self._like)
         dense = xp.zeros(self.shape, dtype=self.dtype)
         for block, s, e in self._ranges():

@@ -97,7 +97,7 @@ class BlockTridiagonalInverse(SymmetricMatrix):
     def storage(self) -> int:
         return sum(M.size for M in self.A + self.G + self.A_next + self.G_next)
 
-    def to_dense(self) -> Array:
+    def _to_dense(self) -> Array:
         """F^_jj = F~_jj; for i < j F^_ij = Psi_i F^_{i+1,j}: all Kronecker products."""
         xp = get_xp(self._like)
         dense = xp.zeros(self.shape, dtype=self.dtype)

@@ -16,6 +16,7 @@ from kfac_ref.errors import (
     check_shape,
     describe,
 )
+from kfac_ref.limits import check_room
 
 TILE = 256  # rows and columns that are compared with their mirror images at a time
 EXPONENTS = (-1, -0.5, 0.5, 1)
@@ -131,6 +132,7 @@ def factorize(matrix: Array, damping: float, where: str) -> Array:
 
     The eigenvalues that the error names are computed only after a failure.
     """
+    check_room(where, len(matrix), matrix, copies=2)  # damped, and the factor
     damped = add_to_diagonal(matrix, damping)
     L = cholesky(damped)
     if L is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kfac_ref.backend import Array, eigh, eigvalsh, get_xp, solve_triangular
-from kfac_ref.errors import check_finite
+from kfac_ref.limits import check_overflow, check_room, norm
 from kfac_ref.matrices.base import SymmetricMatrix
 from kfac_ref.matrices.definite import (
     add_to_diagonal,
@@ -32,7 +32,7 @@ class Dense(SymmetricMatrix):
 
         Only its diagonal is checked: M_ij^2 <= M_ii M_jj, so if that is finite, all is.
         """
-        check_finite(called(name, "Dense"), get_xp(matrix).diagonal(matrix))
+        check_overflow(called(name, "Dense"), get_xp(matrix).diagonal(matrix))
         made = cls.__new__(cls)
         SymmetricMatrix.__init__(made, matrix, len(matrix), name)
         made.matrix = matrix
@@ -43,7 +43,7 @@ class Dense(SymmetricMatrix):
         return self.size**2
 
     def to_dense(self) -> Array:
-        return self.matrix
+        return self.matrix  # it exists: there is nothing to check
 
     def _product(self, rows: Array) -> Array:
         return rows @ self.matrix
@@ -64,11 +64,12 @@ class Dense(SymmetricMatrix):
         return eigvalsh(self.matrix)
 
     def frobenius_norm(self) -> float:
-        return float(get_xp(self.matrix).linalg.norm(self.matrix))
+        return norm(self.matrix)
 
 
 def power(matrix: Array, exponent: float, damping: float, where: str) -> Array:
     """(matrix + lambda I)^exponent, as X X^T or X^T X, so that it is symmetric."""
+    check_room(where, len(matrix), matrix, copies=2)
     if exponent == 1:
         return add_to_diagonal(matrix, damping)
     if exponent == -1:

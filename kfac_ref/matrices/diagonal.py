@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kfac_ref.backend import Array, get_xp
 from kfac_ref.errors import check_shape
+from kfac_ref.limits import norm
 from kfac_ref.matrices.base import SymmetricMatrix
 from kfac_ref.matrices.definite import (
     called,
@@ -27,7 +28,7 @@ class Diagonal(SymmetricMatrix):
     def storage(self) -> int:
         return self.size
 
-    def to_dense(self) -> Array:
+    def _to_dense(self) -> Array:
         return get_xp(self.values).diag(self.values)
 
     def _product(self, rows: Array) -> Array:
@@ -54,4 +55,4 @@ class Diagonal(SymmetricMatrix):
         return get_xp(self.values).sort(self.values)
 
     def frobenius_norm(self) -> float:
-        return float(get_xp(self.values).linalg.norm(self.values))
+        return norm(self.values)

@@ -6,6 +6,7 @@ from copy import copy
 
 from kfac_ref.backend import Array, get_xp
 from kfac_ref.errors import ValueRangeError, check_number, check_shape
+from kfac_ref.limits import norm
 from kfac_ref.matrices.base import SymmetricMatrix
 from kfac_ref.matrices.definite import (
     called,
@@ -56,7 +57,7 @@ class EigenKronecker(SymmetricMatrix):
     def storage(self) -> int:
         return self.U_A.size + self.U_G.size + self.size
 
-    def to_dense(self) -> Array:
+    def _to_dense(self) -> Array:
         U = get_xp(self.values).kron(self.U_A, self.U_G)
         return (U * self.values.reshape(-1)) @ U.T
 
@@ -83,7 +84,7 @@ class EigenKronecker(SymmetricMatrix):
         return get_xp(self.values).sort(self.values.reshape(-1))
 
     def frobenius_norm(self) -> float:
-        return float(get_xp(self.values).linalg.norm(self.values))
+        return norm(self.values)
 
     def _scale(self, rows: Array, values: Array) -> Array:
         """Into the eigenbasis, times `values`, and back."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from copy import copy
 
 from kfac_ref.backend import Array, cholesky_solve, eigh, eigvalsh, get_xp
-from kfac_ref.errors import check_finite
+from kfac_ref.limits import check_overflow, norm
 from kfac_ref.matrices.base import SymmetricMatrix
 from kfac_ref.matrices.definite import (
     called,
@@ -40,7 +40,7 @@ class Kronecker(SymmetricMatrix):
     def semidefinite(cls, A: Array, G: Array, name: str = "") -> Kronecker:
         """Factors known to be symmetric and semi-definite; see `Dense.semidefinite`."""
         for factor, M in (("A", A), ("G", G)):
-            check_finite(f"{name}: factor {factor}", get_xp(M).diagonal(M))
+            check_overflow(f"{name}: factor {factor}", get_xp(M).diagonal(M))
         made = cls.__new__(cls)
         SymmetricMatrix.__init__(made, A, len(A) * len(G), name)
         made.A, made.G = A, G
@@ -50,7 +50,7 @@ class Kronecker(SymmetricMatrix):
     def storage(self) -> int:
         return self.A.size + self.G.size
 
-    def to_dense(self) -> Array:
+    def _to_dense(self) -> Array:
         return get_xp(self.A).kron(self.A, self.G)
 
     def _product(self, rows: Array) -> Array:
@@ -91,11 +91,12 @@ class Kronecker(SymmetricMatrix):
     def eigenvalues(self) -> Array:
         xp = get_xp(self.A)
         l_A, l_G = eigvalsh(self.A), eigvalsh(self.G)
-        return xp.sort(xp.outer(l_A, l_G).reshape(-1))
+        values = xp.sort(xp.outer(l_A, l_G).reshape(-1))
+        check_overflow(f"eigenvalues of {self.label}", values)
+        return values
 
     def frobenius_norm(self) -> float:
-        norm = get_xp(self.A).linalg.norm
-        return float(norm(self.A)) * float(norm(self.G))
+        return norm(self.A) * norm(self.G)
 
     def diagonalized(self) -> EigenKronecker:
         """The same matrix in its eigenbasis: values l_A l_G^T, as they are computed."""

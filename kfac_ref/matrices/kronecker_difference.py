@@ -51,7 +51,7 @@ class KroneckerDifference(SymmetricMatrix):
     def storage(self) -> int:
         return self.A.size + self.G.size + self.C.size + self.D.size
 
-    def to_dense(self) -> Array:
+    def _to_dense(self) -> Array:
         kron = get_xp(self.A).kron
         return kron(self.A, self.G) - kron(self.C, self.D)
 
