@@ -31,8 +31,9 @@ class LevenbergMarquardt(Value):
     nan: what a rho that is not a number does, "error", "grow" or "keep". any_fall:
     lambda shrinks also where the loss fell although the model said that it would rise
     (rho < 0 < M(delta)). rho > 3/4 shrinks lambda even where both rose: no rule asks.
-    KFAC-JAX's rule is decay=0.9, minimum=1e-8, nan="grow"; TensorFlow K-FAC's is
-    decay=0.95, minimum=1e-8 + its l2_reg, nan="keep", any_fall=True.
+    KFAC-JAX's rule is decay=0.9, minimum=1e-8, nan="grow". TensorFlow K-FAC's lambda
+    has its l2_reg in it. With decay=0.95, minimum=1e-8 + l2_reg, nan="keep" and
+    any_fall=True its rule is, for a lambda without, rule(lambda + l2_reg) - l2_reg.
     """
 
     decay: float = 19 / 20

@@ -45,10 +45,10 @@ def check_overflow(what: str, array: Array) -> None:
         limit = float(xp.finfo(array.dtype).max)
         wider = " or compute in float64" if array.dtype.itemsize < 8 else ""
         raise NotFinite(
-            f"{what}: overflow, {int(xp.sum(~good))} of {array.size} numbers are NaN "
-            f"or infinite in {array.dtype}, which ends at {limit:.2g} and holds "
-            f"squares of numbers up to {math.sqrt(limit):.2g}; scale the inputs and "
-            f"the parameters{wider}"
+            f"{what}: {int(xp.sum(~good))} of {array.size} numbers are NaN or "
+            f"infinite: overflow in {array.dtype}, which ends at {limit:.2g} and has "
+            f"the squares of numbers up to {math.sqrt(limit):.2g}; scale the inputs "
+            f"and the parameters{wider}"
         )
 
 

@@ -93,7 +93,9 @@ class Exponential(Value):
 class Polynomial(Value):
     """(initial - final) (1 - step / steps)^power + final, from `steps` on final.
 
-    A line for power = 1. LBANN's update interval is int() of such a line.
+    A line for power = 1. LBANN's update interval is int(initial + (final - initial) *
+    min(step / steps, 1)); the formula here rounds in other places, and its int() may be
+    one less where the line is at a whole number: Polynomial(1, 10, 90)(30) is 3.99...9.
     """
 
     initial: float

@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse.linalg
 
 from kfac_ref.definition.load import load_autograd
+from kfac_ref.limits import check_room
 
 Array = np.ndarray
 Function = Callable[[Any, Any], Any]  # (theta, x) -> z
@@ -20,14 +21,13 @@ def fisher(
     function: Function, theta: Array, x: Array, log_prob: Loss, outcomes: Outcomes
 ) -> Array:
     """The Fisher information matrix, (P, P)."""
-    scores = _scores(function, theta, x, log_prob, outcomes)
-    zero = np.zeros((len(theta), len(theta)))
+    scores, zero = _scores(function, theta, x, log_prob, outcomes), _zeros(theta)
     return sum((p * np.outer(g, g) for g, p in scores), zero) / len(x)
 
 
 def ggn(function: Function, theta: Array, x: Array, y: Any, loss: Loss) -> Array:
     """The generalised Gauss-Newton matrix, (P, P)."""
-    total = np.zeros((len(theta), len(theta)))
+    total = _zeros(theta)
     z = _outputs(function, theta, x, y)
     J = load_autograd().jacobian(function)(theta, x)  # (N, ..., C, P)
     for J_n, z_n, y_n in zip(J, z, y, strict=True):
@@ -41,13 +41,13 @@ def empirical_fisher(
     function: Function, theta: Array, x: Array, y: Any, loss: Loss
 ) -> Array:
     """The empirical Fisher matrix, (P, P)."""
-    gradients = _gradients(function, theta, x, y, loss)
-    zero = np.zeros((len(theta), len(theta)))
+    gradients, zero = _gradients(function, theta, x, y, loss), _zeros(theta)
     return sum((np.outer(g, g) for g in gradients), zero) / len(x)
 
 
 def hessian(function: Function, theta: Array, x: Array, y: Any, loss: Loss) -> Array:
     """The Hessian of the mean loss, (P, P)."""
+    _zeros(theta)  # of the size that autograd will need
     return load_autograd().hessian(_mean_loss(function, x, y, loss))(theta)
 
 
@@ -103,8 +103,18 @@ def linear_operator(product: Callable[..., Array], *arguments: Any) -> Any:
         return product(*arguments, v.ravel())
 
     P = len(arguments[1])
+
+    def matmat(V: Array) -> Array:
+        columns = [matvec(v) for v in V.T]
+        return np.stack(columns, axis=1) if columns else np.zeros(V.shape)
+
     return scipy.sparse.linalg.LinearOperator(
-        (P, P), matvec=matvec, rmatvec=matvec, dtype=np.float64
+        (P, P),
+        matvec=matvec,
+        rmatvec=matvec,
+        matmat=matmat,
+        rmatmat=matmat,
+        dtype=np.float64,
     )
 
 
@@ -123,6 +133,13 @@ def mean_kl(
         for y, p in zip(*outcomes(z_n), strict=True):
             total = total + p * (log_prob(z_n, y) - log_prob(w_n, y))
     return total / len(x)
+
+
+def _zeros(theta: Array) -> Array:
+    """(P, P). Raises TooLarge where three of them do not fit into memory."""
+    what = f"dense matrix of {len(theta):,} parameters"
+    check_room(what, len(theta), theta, 3, "use the product with a vector, ..._product")
+    return np.zeros((len(theta), len(theta)))
 
 
 def _gradients(

@@ -1,0 +1,475 @@
+"""Zero, one, none, tiny, huge, too much: every kind of matrix, structure, distribution."""
+
+from __future__ import annotations
+
+import math
+import tracemalloc
+from functools import partial
+
+import numpy as np
+import pytest
+
+import distribution_cases
+import kfac_ref.backend
+import kfac_ref.limits
+import matrix_cases
+from helpers import assert_exact, host
+from kfac_ref import CurvatureProduct, curvature, definition, fisher_matrix
+from kfac_ref.comparison.distances import (
+    angle_between,
+    damped_norm,
+    damped_norm_ratio,
+    relative_frobenius_error,
+    relative_spectral_error,
+)
+from kfac_ref.distributions import Categorical, Normal
+from kfac_ref.errors import KfacError, NotFinite, TooLarge, ValueRangeError
+from kfac_ref.estimates import ESTIMATES
+from kfac_ref.hessian import HessianProduct, hessian_matrix
+from kfac_ref.layers import Dense, ReLU
+from kfac_ref.matrices import Dense as DenseMatrix
+from kfac_ref.matrices import EigenKronecker, Kronecker
+from kfac_ref.network import Network
+from kfac_ref.pairs import given_pairs
+from kfac_ref.structures import STRUCTURES, make_structure
+from networks import chain, classes, inputs, parameters
+
+DTYPES = {"float32": 1e-5, "float64": 1e-12}
+every_dtype = pytest.mark.parametrize("dtype", DTYPES)
+every_structure = pytest.mark.parametrize("structure", STRUCTURES)
+
+
+def build(structure, pairs):
+    options = {"damping": 0.1} if structure == "block_tridiagonal" else {}
+    return make_structure(structure, pairs, **options)
+
+
+def moved(xp, dtype, *arrays):
+    return [xp.asarray(a.astype(dtype)) for a in arrays]
+
+
+# Zero
+
+
+@every_dtype
+@pytest.mark.parametrize("dead", ["a", "g"])
+@pytest.mark.parametrize("d, o", [(5, 3), (5, 1), (1, 3), (1, 1)])
+@pytest.mark.parametrize("structure", [s for s in STRUCTURES if "tri" not in s])
+def test_a_block_that_is_zero(structure, d, o, dead, dtype, xp, rng):
+    a, g = rng.normal(size=(7, 1, d)), rng.normal(size=(2, 7, 1, o))
+    a, g = moved(xp, dtype, a * (dead != "a"), g * (dead != "g"))
+    F = build(structure, given_pairs([a], [g]))
+    assert not host(F.to_dense()).any()
+    assert F.to_dense().dtype == dtype
+
+
+@every_dtype
+def test_what_has_no_value_for_zero_is_an_error(dtype, xp, rng):
+    v, zero = moved(xp, dtype, rng.normal(size=5), np.zeros(5))
+    F = DenseMatrix(moved(xp, dtype, matrix_cases.moment(rng, 5))[0])
+    nothing = DenseMatrix(0 * F.matrix)
+    for function in (
+        lambda: angle_between(zero, v),
+        lambda: angle_between(v, zero),
+        lambda: damped_norm_ratio(F, F, zero, 0.1),
+    ):
+        with pytest.raises(ValueRangeError, match="a zero has no direction"):
+            function()
+    for error in (relative_frobenius_error, relative_spectral_error):
+        with pytest.raises(ValueRangeError, match="the exact matrix is zero"):
+            error(F, nothing)
+    assert damped_norm(zero, F, 0.1) == nothing.frobenius_norm() == 0.0
+
+
+# Ties and ranks of the nearest product
+
+
+@every_dtype
+def test_nearest_product_of_tied_singular_values(dtype, xp):
+    """F = 1/d sum_i e_i e_i^T (x) e_i e_i^T: every convex choice is as near as another.
+
+    What is found is the one in the span of K-FAC's factors: semi-definite, and the
+    same in every call.
+    """
+    d = 5
+    a, g = moved(xp, dtype, np.eye(d)[:, None], np.eye(d)[None, :, None])
+    pairs = given_pairs([a], [g])
+    found = [build("best_kronecker", pairs).blocks[0] for _ in range(2)]
+    assert_exact(found[0].G, np.eye(d) / d, DTYPES[dtype])
+    assert (host(found[0].A) == host(found[1].A)).all()
+    gap = host(found[0].to_dense()) - host(build("full", pairs).to_dense())
+    assert math.isclose(np.linalg.norm(gap), (1 / d - 1 / d**2) ** 0.5, rel_tol=1e-5)
+
+
+@every_dtype
+@pytest.mark.parametrize("exponents", [(0, 0), (-10, 10), (15, -15), (-15, 4)])
+def test_nearest_product_at_any_scale(exponents, dtype, xp, rng):
+    """(c a, d g) has the factors of (a, g) times c^2 and d^2, to the last bit."""
+    a, g = moved(xp, dtype, rng.normal(size=(11, 2, 5)), rng.normal(size=(3, 11, 2, 4)))
+    c, d = (2.0 ** (4 * e) for e in exponents)
+    plain = build("best_kronecker", given_pairs([a], [g])).blocks[0]
+    scaled = build("best_kronecker", given_pairs([a * c], [g * d])).blocks[0]
+    assert_exact(scaled.A / c / c, host(plain.A), DTYPES[dtype])
+    assert_exact(scaled.G / d / d, host(plain.G), DTYPES[dtype])
+
+
+def test_nearest_product_when_two_singular_values_nearly_tie(xp, rng):
+    """Against NumPy's SVD: the distance is the least, whichever vector is found."""
+    for gap in (1e-3, 1e-7, 1e-12):
+        a = np.eye(3)[:2, None] * np.array([1.0, 1 + gap])[:, None, None]
+        g = np.eye(4)[None, :2, None]
+        pairs = given_pairs(*[[one] for one in moved(xp, "float64", a, g)])
+        F = host(build("full", pairs).to_dense())
+        R = F.reshape(3, 4, 3, 4).transpose(0, 2, 1, 3).reshape(9, 16)
+        least = np.linalg.norm(np.linalg.svd(R)[1][1:])
+        found = host(build("best_kronecker", pairs).to_dense())
+        assert math.isclose(np.linalg.norm(found - F), least, rel_tol=1e-12)
+
+
+@pytest.mark.parametrize("d, o", [(5, 3), (1, 3), (5, 1), (1, 1)])
+def test_a_single_vector_is_a_product(d, o, xp, rng):
+    arrays = rng.normal(size=(1, 1, d)), rng.normal(size=(1, 1, 1, o))
+    pairs = given_pairs(*[[one] for one in moved(xp, "float64", *arrays)])
+    for structure in ("kronecker", "best_kronecker", "eigenvalue_corrected"):
+        found = build(structure, pairs).to_dense()
+        assert_exact(found, host(build("full", pairs).to_dense()))
+
+
+# None
+
+
+@pytest.mark.parametrize("name", matrix_cases.DEFINITE)
+def test_no_columns_into_a_matrix(name, xp, rng):
+    M, _ = matrix_cases.make(name, rng, xp.asarray)
+    none = xp.zeros((M.size, 0))
+    found = [M @ none, M.solve(none), M.solve(none, 0.1)]
+    found += [M.power(p, 0.1) @ none for p in (-1, -0.5, 0.5, 1)]
+    if xp is np:
+        found.append(M.operator() @ none)
+    for result in found:
+        assert result.shape == (M.size, 0)
+        assert result.dtype == M.dtype
+
+
+@pytest.mark.parametrize("matrix", ["fisher", "ggn", "empirical"])
+def test_no_columns_into_a_product(matrix, xp, rng):
+    net = chain()
+    params, x, y = parameters(net, rng, xp), inputs(rng, xp), classes(rng, xp)
+    C = CurvatureProduct(net, params, x, y, matrix)
+    none, columns = xp.zeros((net.size, 0)), xp.zeros((C.columns, 0))
+    assert C.product(none).shape == C.factor(columns).shape == (net.size, 0)
+    assert C.factor_transpose(none).shape == (C.columns, 0)
+    assert C.form([]).shape == (0, 0)
+    if xp is np:
+        assert (C.operator() @ none).shape == (net.size, 0)
+        assert (C.factor_operator() @ columns).shape == (net.size, 0)
+        H = HessianProduct(net, params, x, y)
+        assert (H.product(none)).shape == (H.operator() @ none).shape == (net.size, 0)
+
+
+def test_columns_into_an_operator_of_the_definition(rng):
+    theta, x, y = rng.normal(size=3), rng.normal(size=(5, 3)), rng.normal(size=(5, 1))
+    arguments = lambda t, x: (x @ t)[:, None], theta, x, y, lambda z, y: ((z - y)**2)[0]  # noqa: E501  # fmt: skip
+    H = definition.linear_operator(definition.hessian_product, *arguments)
+    assert (H @ np.empty((3, 0))).shape == (3, 0)
+    V = rng.normal(size=(3, 2))
+    assert_exact(H @ V, 2 * x.T @ x @ V / 5)
+
+
+# One
+
+
+@pytest.mark.parametrize("name", distribution_cases.CASES)
+@every_structure
+def test_one_example_one_input(structure, name, xp, rng):
+    """N = 1 and d = 1: one layer without bias, of which F_z x^2 is the exact Fisher."""
+    distribution, parts = distribution_cases.CASES[name]
+    outputs = sum(part.outputs for part, _ in parts)
+    net = Network([Dense(1, outputs, bias=False)], distribution)
+    params, x = moved(xp, "float64", rng.normal(size=(1, outputs)), np.array([[0.7]]))
+    z = net.predict([params], x)
+    exact = 0.49 * host(distribution.fisher(z))[0]
+    options = {"damping": 0.01} if structure == "block_tridiagonal" else {}
+    found = host(curvature(net, [params], x, structure, **options).to_dense())
+    if structure == "diagonal":
+        exact = np.diag(np.diag(exact))
+    if structure == "block_tridiagonal":  # factored damping of a 1 x 1 factor A
+        pi = (0.49 / (np.trace(exact) / 0.49 / outputs)) ** 0.5
+        A, G = 0.49 + pi * 0.1, exact / 0.49 + 0.1 / pi * np.eye(outputs)
+        exact = A * G
+    assert_exact(found, exact, 1e-10)
+
+
+@every_structure
+@pytest.mark.parametrize("estimate", ESTIMATES)
+def test_one_class(structure, estimate, xp, rng):
+    """One class has probability 1: nothing to learn, and no error."""
+    net = Network([Dense(4, 1)], Categorical())
+    params, x = parameters(net, rng, xp), inputs(rng, xp, 3, 4)
+    options = {"damping": 0.25} if structure == "block_tridiagonal" else {}
+    F = curvature(
+        net, params, x, structure, estimate, y=xp.asarray(np.zeros(3, int)), rng=rng,
+        **options,
+    )  # fmt: skip
+    expected = 0.25 * np.eye(5) if options else np.zeros((5, 5))
+    np.testing.assert_allclose(host(F.to_dense()), expected, rtol=1e-12)
+
+
+# Tiny and huge
+
+
+@every_structure
+@pytest.mark.parametrize("estimate", ["expectation", "empirical"])
+@pytest.mark.parametrize("dtype, size", [
+    ("float32", 1e-42), ("float32", 1e-30), ("float32", 1e10), ("float32", 1e20),
+    ("float32", 1e38), ("float64", 1e-310), ("float64", 1e160), ("float64", 1e200),
+])  # fmt: skip
+def test_finite_or_an_error_that_says_where(structure, estimate, dtype, size, xp, rng):
+    net = Network([Dense(5, 4), ReLU(), Dense(4, 3)], Normal())
+    params = [xp.asarray(W.astype(dtype)) for W in net.body.init(rng)]
+    x = xp.asarray((size * rng.normal(size=(7, 5))).astype(dtype))
+    y = xp.asarray(rng.normal(size=(7, 3)).astype(dtype))
+    options = {"damping": 0.1} if structure == "block_tridiagonal" else {}
+    with np.errstate(all="ignore"):
+        try:
+            F = curvature(net, params, x, structure, estimate, y=y, **options)
+            dense = F.to_dense()
+        except NotFinite as error:
+            assert size > 1
+            assert any(name in str(error) for name in net.names)
+            assert dtype in str(error) or "NaN or infinite" in str(error)
+        except KfacError:
+            assert structure == "block_tridiagonal"  # its damping is too small
+        else:
+            assert size < 1e19
+            assert np.isfinite(host(dense)).all()
+
+
+def test_a_rectifier_does_not_hide_what_is_not_a_number(xp):
+    x = xp.asarray(np.array([[-1.0, 0.0, 2.0, np.nan]]))
+    y, slope = ReLU().forward([], x)
+    np.testing.assert_array_equal(host(y), [[0.0, 0.0, 2.0, np.nan]])
+    np.testing.assert_array_equal(host(slope)[0, :3], [0.0, 0.0, 1.0])
+
+
+@pytest.mark.parametrize("dtype, scale", [
+    ("float32", 1e-30), ("float32", 1e25), ("float64", 1e-200), ("float64", 1e200),
+])  # fmt: skip
+def test_distances_at_any_scale(dtype, scale, xp, rng):
+    M, v, w = matrix_cases.moment(rng, 5), *rng.normal(size=(2, 5))
+    exact, near = DenseMatrix(M), DenseMatrix(1.3 * M)
+    F, K = (DenseMatrix(*moved(xp, dtype, scale * one)) for one in (M, 1.3 * M))
+    tolerance = DTYPES[dtype]
+    assert math.isclose(relative_frobenius_error(K, F), 0.3, rel_tol=tolerance)
+    assert math.isclose(relative_spectral_error(K, F), 0.3, rel_tol=tolerance)
+    sizes = F.frobenius_norm() / scale, exact.frobenius_norm()
+    assert math.isclose(*sizes, rel_tol=tolerance)
+    u, v = scale * v, w
+    angle = angle_between(*moved(xp, dtype, u, v))
+    cosine = (u / scale) @ v / np.linalg.norm(u / scale) / np.linalg.norm(v)
+    assert math.isclose(angle, np.degrees(np.arccos(cosine)), rel_tol=tolerance)
+    plain = DenseMatrix(*moved(xp, dtype, M))
+    long = damped_norm(*moved(xp, dtype, scale * w), plain, 0.1) / scale
+    assert math.isclose(long, (w @ M @ w + 0.1 * w @ w) ** 0.5, rel_tol=tolerance)
+    assert near.size == 5
+
+
+def test_a_product_that_overflows_only_as_a_whole(xp):
+    """The factors of a Kronecker product are in range, its entries are not."""
+    A, G = (xp.asarray(1e20 * np.eye(n, dtype=np.float32)) for n in (3, 2))
+    K = Kronecker(A, G, "layer 7")
+    for function in (K.to_dense, K.eigenvalues):
+        with (
+            np.errstate(over="ignore"),
+            pytest.raises(NotFinite, match="layer 7.*overflow in float32.*float64"),
+        ):
+            function()
+    assert math.isclose(K.frobenius_norm(), 6**0.5 * 1e40, rel_tol=1e-6)
+
+
+# Too much
+
+
+@pytest.fixture
+def crowded(monkeypatch):
+    """A machine on which 1,000 bytes are free, and where small arrays count, too."""
+    for module in (kfac_ref.limits, kfac_ref.backend):
+        if hasattr(module, "free_memory"):
+            monkeypatch.setattr(module, "free_memory", lambda like: 1000.0)
+    monkeypatch.setattr(kfac_ref.limits, "SMALL", 0)
+
+
+@pytest.mark.parametrize("name", matrix_cases.CASES)
+def test_no_dense_array_of_any_matrix_where_there_is_no_room(name, rng, monkeypatch):
+    M, _ = matrix_cases.make(name, rng, np.asarray)
+    monkeypatch.setattr(kfac_ref.limits, "SMALL", 0)
+    monkeypatch.setattr(kfac_ref.limits, "free_memory", lambda like: M.size**2 * 8 - 1)
+    if "dense" in name:
+        assert M.to_dense() is M.matrix  # it exists
+    else:
+        with pytest.raises(TooLarge, match=f"{M.size} x {M.size} numbers in float64"):
+            M.to_dense()
+
+
+def test_every_way_to_a_dense_matrix_says_so_before_it_allocates(crowded, rng):
+    net = chain()
+    params, x, y = parameters(net, rng, np), inputs(rng, np), classes(rng, np)
+    theta = net.flatten(params)
+    forward = lambda t, x: net.forward(net.unflatten(t), x)[0]  # noqa: E731
+    log_prob, outcomes = (
+        definition.categorical_log_prob,
+        definition.categorical_outcomes,
+    )
+    loss = lambda z, y: -log_prob(z, y)  # noqa: E731
+    for function in (
+        lambda: fisher_matrix(net, params, x),
+        lambda: fisher_matrix(net, params, x, block=1),
+        lambda: hessian_matrix(net, params, x, y),
+        lambda: definition.fisher(forward, theta, x, log_prob, outcomes),
+        lambda: definition.ggn(forward, theta, x, y, loss),
+        lambda: definition.empirical_fisher(forward, theta, x, y, loss),
+        lambda: definition.hessian(forward, theta, x, y, loss),
+        *[partial(curvature, net, params, x, s) for s in ("full", "block_diagonal")],
+        lambda: DenseMatrix(matrix_cases.moment(rng, 9)).solve(np.ones(9)),
+        lambda: DenseMatrix(matrix_cases.moment(rng, 9)).power(-0.5),
+    ):
+        with pytest.raises(TooLarge, match=r"e-?\d+ GB are free; use") as caught:
+            function()
+        assert isinstance(caught.value, MemoryError)
+
+
+def test_60_300_parameters(monkeypatch, rng):
+    """29 GB on a machine of 8: said at once, with what to do, and nothing allocated."""
+    monkeypatch.setattr(kfac_ref.limits, "free_memory", lambda like: 8e9)
+    net = Network([Dense(200, 300)], Categorical())
+    params, x = net.init(rng), rng.normal(size=(2, 200))
+    tracemalloc.start()
+    with pytest.raises(TooLarge, match=r"Dense\(200, 300\).*60,300 x 60,300 .* take "
+                       r"29.1 GB, and 8 GB are free; use products"):  # fmt: skip
+        fisher_matrix(net, params, x)
+    K = curvature(net, params, x)
+    with pytest.raises(TooLarge, match="29.1 GB"):
+        K.to_dense()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**25
+
+
+def test_a_factor_that_is_too_wide(crowded, rng):
+    net = Network([Dense(40, 2)], Categorical())
+    with pytest.raises(TooLarge, match="factor A or G.*use structure 'diagonal'"):
+        curvature(net, net.init(rng), rng.normal(size=(3, 40)))
+
+
+def test_free_memory_is_a_number_of_bytes(monkeypatch):
+    like = np.zeros(1)
+    assert 2**20 < kfac_ref.backend.free_memory(like) < math.inf
+
+    def nothing(*args):
+        raise OSError
+
+    monkeypatch.setattr("builtins.open", nothing)
+    assert 2**20 < kfac_ref.backend.free_memory(like) < math.inf
+    monkeypatch.setattr("os.sysconf", nothing)
+    assert kfac_ref.backend.free_memory(like) == math.inf
+
+
+@pytest.mark.parametrize("structure", ["diagonal", "kronecker"])
+@pytest.mark.parametrize("estimate", ESTIMATES)
+def test_many_classes_stay_under_the_bound(structure, estimate, rng):
+    """All columns of many outputs, and a second G, are never there at once."""
+    C, memory = 700, 2**21
+    net = Network([Dense(2, C)], Categorical())
+    params, x, y = net.init(rng), rng.normal(size=(2, 2)), rng.integers(0, C, 2)
+    tracemalloc.start()
+    F = curvature(net, params, x, structure, estimate, y=y, rng=rng, memory=memory)
+    after, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak - after < memory
+    plain = curvature(net, params, x, structure, "empirical", y=y)
+    if estimate == "empirical":
+        name = "G" if structure == "kronecker" else "values"
+        assert_exact(*(getattr(M.blocks[0], name) for M in (F, plain)))
+    if structure == "kronecker":
+        G = F.blocks[0].G
+        assert (G == G.T).all()
+
+
+# Any memory, any integer
+
+
+LAYOUTS = {
+    "big-endian": lambda a: a.astype(a.dtype.newbyteorder(">")),
+    "fortran": np.asfortranarray,
+    "reversed": lambda a: a[::-1].copy()[::-1],
+    "read-only": lambda a: [b := a.copy(), b.setflags(write=False)][0],
+    "memmap": lambda a: a.view(np.memmap),
+    "strided": lambda a: np.repeat(a, 2, axis=0)[::2],
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("name", distribution_cases.CASES)
+def test_how_numbers_lie_in_memory_does_not_matter(name, layout, rng):
+    """Parameters, inputs and labels alike: byte order, strides, read-only memory."""
+    distribution, parts = distribution_cases.CASES[name]
+    z, y = distribution_cases.data(name, (7,))
+    net = Network([Dense(4, z.shape[1])], distribution)
+    params, x = net.init(rng), rng.normal(size=(7, 4))
+    lay = LAYOUTS[layout]
+    labels = distribution_cases.labels(name, np, y)
+    other = distribution_cases.labels(name, np, [lay(part) for part in y])
+    given = [lay(W) for W in params], lay(x), other
+    assert_exact(net.loss(*given), net.loss(params, x, labels))
+    for found, expected in zip(
+        net.gradient(*given), net.gradient(params, x, labels), strict=True
+    ):
+        assert_exact(found, expected)
+    for structure in ("full", "kronecker", "best_kronecker"):
+        found, expected = (
+            curvature(net, p, x, structure, "empirical", y=y).to_dense()
+            for p, x, y in (given, (params, x, labels))
+        )
+        assert_exact(found, expected)
+    assert net.flatten(given[0]).dtype.isnative
+
+
+@pytest.mark.parametrize("kind", [*"bBhHiIlLqQ", ">i2", ">u4", ">i8"])
+@pytest.mark.parametrize("name", ["categorical", "bernoulli", "poisson"])
+def test_labels_of_every_width(name, kind, xp):
+    if xp is not np and kind.startswith(">"):
+        pytest.skip("a device has its own byte order")
+    distribution, z, y = distribution_cases.on(xp, name, (7,))
+    other = xp.asarray(host(y).astype(kind))
+    distribution.check_labels(z, other)
+    assert_exact(distribution.nll(z, other), host(distribution.nll(z, y)))
+    assert_exact(distribution.gradient(z, other), host(distribution.gradient(z, y)))
+
+
+def test_truth_values_as_labels(xp):
+    _, z, y = distribution_cases.on(xp, "bernoulli", (7,))
+    b = distribution_cases.CASES["bernoulli"][0]
+    assert_exact(b.nll(z, y.astype(bool)), host(b.nll(z, y)))
+    with pytest.raises(ValueRangeError, match="expected integers, found bool"):
+        Categorical().check_labels(z, xp.asarray(np.ones(7, bool)))
+
+
+# Holes that mutants found
+
+
+def test_hessian_products_of_columns_that_are_not_symmetric(rng):
+    """A (P, P) argument that is not symmetric, and the Hessian to the last bit."""
+    net = chain()
+    params, x, y = parameters(net, rng, np), inputs(rng, np), classes(rng, np)
+    V = rng.normal(size=(net.size, net.size))
+    H = hessian_matrix(net, params, x, y).to_dense()
+    assert (H == H.T).all()
+    product = HessianProduct(net, params, x, y).product(V)
+    assert_exact(product, H @ V)
+    assert np.linalg.norm(product - H @ V.T) > 0.1 * np.linalg.norm(product)
+
+
+def test_the_inverse_of_an_inverse_has_no_rounding_left():
+    one = np.eye(1)
+    E = EigenKronecker(one, one, np.array([[20.0]]), rounding=0.1)
+    assert_exact(E.power(-1).power(-1).values, np.array([[20.0]]))
