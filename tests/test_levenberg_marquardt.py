@@ -130,3 +130,24 @@ def test_errors_say_what_is_expected(make, message):
 def test_an_unknown_word_for_nan():
     with pytest.raises(UnknownName, match="did you mean 'keep'"):
         LevenbergMarquardt(nan="kept")
+
+
+def test_tensorflows_lambda_contains_its_l2():
+    """Its loop, by hand, beside the rule for a lambda that does not contain l2."""
+    l2, theirs, ours = 0.03, 0.4, 0.4 - 0.03
+    rule = LevenbergMarquardt(0.95, 5, minimum=1e-8 + l2, nan="keep", any_fall=True)
+    rng, bounded, kept = np.random.default_rng(5), 0, 0
+    for _ in range(200):
+        change, predicted = rng.normal(-0.7, 1.0), rng.normal(-1.0, 0.6)
+        rho, omega = change / predicted, 0.95**5
+        if (change < 0 and predicted > 0) or rho > 0.75:
+            theirs *= omega
+        elif rho < 0.25:
+            theirs /= omega
+        theirs = max(theirs, 1e-8 + l2)
+        without = rule(ours, rho, predicted)  # as if lambda did not contain it
+        kept += abs(without - (theirs - l2)) > 1e-3 * theirs
+        ours = rule(ours + l2, rho, predicted) - l2
+        bounded += theirs == 1e-8 + l2
+        assert math.isclose(ours + l2, theirs, rel_tol=1e-12)
+    assert 0 < bounded < 200 and kept > 100

@@ -192,3 +192,13 @@ def test_errors_say_what_is_expected(make, message):
 def test_every_schedule_refuses_a_negative_step(schedule):
     with pytest.raises(ValueRangeError, match="a step >= 0, found -2"):
         schedule(-2)
+
+
+def test_int_of_a_polynomial_is_not_always_lbanns_interval():
+    """int(u0 + (u1 - u0) min(step / S, 1)); the two round in different places."""
+    ours = Polynomial(1, 10, 90)
+    lbanns = [int(1 + 9 * min(step / 90, 1)) for step in range(100)]
+    differ = [step for step in range(100) if int(ours(step)) != lbanns[step]]
+    assert differ == [30]
+    assert (int(ours(30)), lbanns[30]) == (3, 4)
+    assert abs(ours(30) - 4) < 1e-15
