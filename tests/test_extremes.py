@@ -172,8 +172,8 @@ def test_no_columns_into_a_product(matrix, xp, rng):
 
 def test_columns_into_an_operator_of_the_definition(rng):
     theta, x, y = rng.normal(size=3), rng.normal(size=(5, 3)), rng.normal(size=(5, 1))
-    arguments = lambda t, x: (x @ t)[:, None], theta, x, y, lambda z, y: ((z - y)**2)[0]  # fmt: skip
-    H = definition.linear_operator(definition.hessian_product, *arguments)
+    line, loss = (lambda t, x: (x @ t)[:, None]), (lambda z, y: ((z - y) ** 2)[0])
+    H = definition.linear_operator(definition.hessian_product, line, theta, x, y, loss)
     assert (H @ np.empty((3, 0))).shape == (3, 0)
     V = rng.normal(size=(3, 2))
     assert_exact(H @ V, 2 * x.T @ x @ V / 5)

@@ -27,6 +27,7 @@ from collections.abc import Callable
 
 from kfac_ref.backend import Array, eigvalsh, get_xp
 from kfac_ref.errors import ValueRangeError, check_kind, check_number, describe
+from kfac_ref.limits import norm
 from kfac_ref.matrices import Kronecker
 from kfac_ref.words import translate
 
@@ -38,7 +39,7 @@ def mean_eigenvalue(M: Array) -> float:
 
 def root_mean_square_eigenvalue(M: Array) -> float:
     """||M||_F / sqrt(d)"""
-    return float(get_xp(M).linalg.norm(M)) / math.sqrt(len(M))
+    return norm(M) / math.sqrt(len(M))
 
 
 def largest_eigenvalue(M: Array) -> float:
