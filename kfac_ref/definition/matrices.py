@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse.linalg
 
-from kfac_ref.definition.load import load_autograd
-from kfac_ref.limits import check_room
+from kfac_ref.definition.load import load_autograd, memory
 
 Array = np.ndarray
 Function = Callable[[Any, Any], Any]  # (theta, x) -> z
@@ -136,9 +135,14 @@ def mean_kl(
 
 
 def _zeros(theta: Array) -> Array:
-    """(P, P). Raises TooLarge where three of them do not fit into memory."""
-    what = f"dense matrix of {len(theta):,} parameters"
-    check_room(what, len(theta), theta, 3, "use the product with a vector, ..._product")
+    """(P, P). MemoryError, before it is allocated, where three cannot fit."""
+    needed = 3 * 8 * len(theta) ** 2
+    if needed > memory():
+        raise MemoryError(
+            f"dense matrix of {len(theta):,} parameters: three arrays of that size take "
+            f"{needed / 1e9:.3g} GB, and the machine has {memory() / 1e9:.3g} GB; use "
+            "the products with a vector, for instance fisher_product"
+        )
     return np.zeros((len(theta), len(theta)))
 
 
