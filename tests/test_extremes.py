@@ -23,6 +23,7 @@ from kfac_ref.comparison.distances import (
     relative_spectral_error,
 )
 from kfac_ref.damping import damp
+from kfac_ref.definition import load
 from kfac_ref.distributions import Categorical, Normal
 from kfac_ref.errors import KfacError, NotFinite, TooLarge, ValueRangeError
 from kfac_ref.estimates import ESTIMATES
@@ -317,21 +318,10 @@ def test_no_dense_array_of_any_matrix_where_there_is_no_room(name, rng, monkeypa
 def test_every_way_to_a_dense_matrix_says_so_before_it_allocates(crowded, rng):
     net = chain()
     params, x, y = parameters(net, rng, np), inputs(rng, np), classes(rng, np)
-    theta = net.flatten(params)
-    forward = lambda t, x: net.forward(net.unflatten(t), x)[0]  # noqa: E731
-    log_prob, outcomes = (
-        definition.categorical_log_prob,
-        definition.categorical_outcomes,
-    )
-    loss = lambda z, y: -log_prob(z, y)  # noqa: E731
     for function in (
         lambda: fisher_matrix(net, params, x),
         lambda: fisher_matrix(net, params, x, block=1),
         lambda: hessian_matrix(net, params, x, y),
-        lambda: definition.fisher(forward, theta, x, log_prob, outcomes),
-        lambda: definition.ggn(forward, theta, x, y, loss),
-        lambda: definition.empirical_fisher(forward, theta, x, y, loss),
-        lambda: definition.hessian(forward, theta, x, y, loss),
         *[partial(curvature, net, params, x, s) for s in ("full", "block_diagonal")],
         lambda: DenseMatrix(matrix_cases.moment(rng, 9)).solve(np.ones(9)),
         lambda: DenseMatrix(matrix_cases.moment(rng, 9)).power(-0.5),
@@ -339,6 +329,27 @@ def test_every_way_to_a_dense_matrix_says_so_before_it_allocates(crowded, rng):
         with pytest.raises(TooLarge, match=r"e-?\d+ GB are free; use") as caught:
             function()
         assert isinstance(caught.value, MemoryError)
+
+
+def test_the_definition_says_so_by_itself(monkeypatch, rng):
+    net = chain()
+    params, x, y = parameters(net, rng, np), inputs(rng, np), classes(rng, np)
+    data = (lambda t, x: net.forward(net.unflatten(t), x)[0]), net.flatten(params), x
+    score = definition.categorical_log_prob, definition.categorical_outcomes
+    labelled = *data, y, lambda z, y: -score[0](z, y)
+    monkeypatch.setattr("kfac_ref.definition.matrices.memory", lambda: 1e4)
+    for function, arguments in (
+        (definition.fisher, (*data, *score)),
+        (definition.ggn, labelled),
+        (definition.empirical_fisher, labelled),
+        (definition.hessian, labelled),
+    ):
+        with pytest.raises(MemoryError, match="has 1e-05 GB; use the products"):
+            function(*arguments)
+    monkeypatch.undo()
+    assert 2**30 < load.memory() < math.inf
+    monkeypatch.delattr("os.sysconf")
+    assert load.memory() == math.inf
 
 
 def test_60_300_parameters(monkeypatch, rng):

@@ -139,7 +139,7 @@ def _zeros(theta: Array) -> Array:
     needed = 3 * 8 * len(theta) ** 2
     if needed > memory():
         raise MemoryError(
-            f"dense matrix of {len(theta):,} parameters: three arrays of that size take "
+            f"dense matrix of {len(theta):,} parameters: three of that size take "
             f"{needed / 1e9:.3g} GB, and the machine has {memory() / 1e9:.3g} GB; use "
             "the products with a vector, for instance fisher_product"
         )
