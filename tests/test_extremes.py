@@ -163,7 +163,6 @@ def test_no_columns_into_a_product(matrix, xp, rng):
     none, columns = xp.zeros((net.size, 0)), xp.zeros((C.columns, 0))
     assert C.product(none).shape == C.factor(columns).shape == (net.size, 0)
     assert C.factor_transpose(none).shape == (C.columns, 0)
-    assert C.form([]).shape == (0, 0)
     if xp is np:
         assert (C.operator() @ none).shape == (net.size, 0)
         assert (C.factor_operator() @ columns).shape == (net.size, 0)
