@@ -9,14 +9,20 @@ comparison, plotting             how far an approximation is from them
 definition                       the same from the definition, for any function
 """
 
-from kfac_ref.comparison import compare
-from kfac_ref.damping import factored_tikhonov
-from kfac_ref.fisher import empirical_fisher_matrix, fisher_matrix, ggn_matrix
-from kfac_ref.hessian import HessianProduct, hessian_matrix
-from kfac_ref.network import Network
-from kfac_ref.pairs import Pairs, given_pairs, propagate
-from kfac_ref.products import CurvatureProduct
-from kfac_ref.structures import curvature
+from __future__ import annotations
+
+TYPE_CHECKING = False  # as in typing, whose import takes its time
+if TYPE_CHECKING:  # pragma: no cover
+    from typing import Any
+
+    from kfac_ref.comparison import compare
+    from kfac_ref.damping import factored_tikhonov
+    from kfac_ref.fisher import empirical_fisher_matrix, fisher_matrix, ggn_matrix
+    from kfac_ref.hessian import HessianProduct, hessian_matrix
+    from kfac_ref.network import Network
+    from kfac_ref.pairs import Pairs, given_pairs, propagate
+    from kfac_ref.products import CurvatureProduct
+    from kfac_ref.structures import curvature
 
 __version__ = "0.2.0"
 
@@ -35,3 +41,40 @@ __all__ = [
     "hessian_matrix",
     "propagate",
 ]
+
+HOMES = {  # where they are at home
+    "compare": "comparison",
+    "factored_tikhonov": "damping",
+    "empirical_fisher_matrix": "fisher",
+    "fisher_matrix": "fisher",
+    "ggn_matrix": "fisher",
+    "HessianProduct": "hessian",
+    "hessian_matrix": "hessian",
+    "Network": "network",
+    "Pairs": "pairs",
+    "given_pairs": "pairs",
+    "propagate": "pairs",
+    "CurvatureProduct": "products",
+    "curvature": "structures",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """A name of the list above, or a module, imported when it is first asked for.
+
+    NumPy and SciPy take a second, and the command line must be there before.
+    """
+    from importlib import import_module
+
+    if name in HOMES:
+        return getattr(import_module(f"kfac_ref.{HOMES[name]}"), name)
+    try:
+        return import_module(f"kfac_ref.{name}")
+    except ModuleNotFoundError as error:
+        if error.name != f"kfac_ref.{name}":
+            raise
+    raise AttributeError(f"module 'kfac_ref' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -28,10 +28,12 @@ from kfac_ref.errors import (
 )
 from kfac_ref.layers import Dense, Tanh
 from kfac_ref.levenberg_marquardt import LevenbergMarquardt
+from kfac_ref.matrices import Diagonal
 from kfac_ref.network import Network
-from kfac_ref.optimizer import KFAC, SGD, MovingAverage, checkpoint
+from kfac_ref.optimizer import KFAC, SGD, MovingAverage, checkpoint, train
 from kfac_ref.optimizer.archive import CheckpointError, pack, unpack
-from kfac_ref.optimizer.checkpoint import KINDS, load_state, save_state
+from kfac_ref.optimizer.checkpoint import load_state, save_state
+from kfac_ref.optimizer.encoding import KINDS
 from optimizer_cases import problem
 from test_optimizer_baselines import BASELINES
 
@@ -131,7 +133,11 @@ def test_these_optimizers_save_every_kind_there_is(tmp_path, rng):
     found, inverses = set(), 0
     net, params, batches = problem("softmax", np, rng, 3, n=29)
     for make in OPTIMIZERS.values():
-        path, state, _ = saved(tmp_path, make(net), params, batches)
+        x, y = batches[0]
+        generator = np.random.default_rng(3)
+        run = train(make(net), params, (x, y), 3, generator, updates=3)
+        state = run.state
+        path = save_state(tmp_path / "state.npz", make(net), state, generator)
         inverses += getattr(state, "inverse", None) is not None
         with np.load(path) as file:
             found |= set(re.findall(r'"kind": "(\w+)"', str(file["header"])))
@@ -200,7 +206,7 @@ def test_numpy_reads_the_file_and_the_same_state_gives_the_same_bytes(tmp_path, 
     with np.load(path, allow_pickle=False) as file:
         header = json.loads(str(file["header"]))
         theta = file[f"array_{header['state']['theta']['array']}"]
-    assert (header["version"], header["optimizer"]) == (1, "KFAC")
+    assert (header["version"], header["optimizer"]) == (2, "KFAC")
     assert header["state"]["lambda_"] == state.lambda_
     np.testing.assert_array_equal(theta, state.theta)
     before = path.read_bytes()
@@ -299,7 +305,7 @@ def test_files_of_another_kind(good):
 
 def test_another_version_or_optimizer(good):
     refused(
-        good, header_of(good, version=2), "version of the format: expected 1, found 2"
+        good, header_of(good, version=3), "version of the format: expected 2, found 3"
     )
     refused(good, header_of(good, optimizer="Adam"),
             "optimizer: expected 'KFAC', found 'Adam'")  # fmt: skip
@@ -357,7 +363,8 @@ def test_huge_shapes_and_compression(good):
         refused(
             good, forged(good, array_0=claiming(shape)), "array_0.npy: claims to be"
         )
-    refused(good, forged(good, array_0=claiming((-1, -1))), "do not fit")
+    for shape in [(-1, -1), (True,), (10**400, 0)]:
+        refused(good, forged(good, array_0=claiming(shape)), "array_0.npy")
     refused(good, forged(good, zipfile.ZIP_DEFLATED), "header.npy: expected no compr")
     later = npy(np.zeros(3), (2, 0))
     refused(good, forged(good, array_0=later), r"expected npy 1.0, found \(2, 0\)")
@@ -365,24 +372,28 @@ def test_huge_shapes_and_compression(good):
 
 def test_parts_that_do_not_fit_together(good):
     rest = "its parts do not fit together: "
-    refused(good, header_of(good, state=None), f"{rest}KeyError: 'state'")
-    refused(good, header_of(good, state={"kind": "Popen"}), f"{rest}KeyError: 'Popen'")
-    refused(good, header_of(good, state={"array": 99}), f"{rest}IndexError")
+    refused(good, header_of(good, state=None), "header: expected format, generator, ")
+    refused(good, header_of(good, state={"kind": "Popen"}),
+            "state: expected a kind of Dense, .*found 'Popen'")  # fmt: skip
+    refused(good, header_of(good, state={"array": 99}), "state: expected the number of")
+    refused(good, header_of(good, network=7), f"{rest}TypeError")
     short = npy(np.zeros(3))
-    refused(good, forged(good, array_1=short, array_0=short), f"{rest}ShapeError")
+    refused(good, forged(good, array_1=short, array_0=short),
+            r"state.theta: expected shape \(83,\), found \(3,\)")  # fmt: skip
     unknown = {"dict": {"bit_generator": "RandomState"}}
-    refused(good, header_of(good, generator=unknown), f"{rest}UnknownName")
+    refused(good, header_of(good, generator=unknown), "unknown bit generator 'RandomS")
 
 
 # Writing
 
 
 def test_a_state_that_a_file_cannot_hold(good, rng):
-    class Odd:
+    class Odd(Diagonal):
         def __repr__(self):
             return "odd"
 
-    state = replace(KFAC(good.net).init(good.params), damped=Odd())
+    damped = Odd(np.ones(good.net.size))
+    state = replace(KFAC(good.net).init(good.params), damped=damped)
     with pytest.raises(Unsupported, match="cannot hold odd; it knows arrays, .*Dense"):
         save_state(good.path, KFAC(good.net), state, rng)
     assert good.path.read_bytes() == good.content
@@ -407,14 +418,14 @@ def test_a_state_that_is_not_the_optimizers(good, rng):
         ):
             save_state(good.path, kfac, wrong, rng)
     other = Network([Dense(5, 2)], Categorical())
-    with pytest.raises(ShapeError, match="parameter vector"):
+    with pytest.raises(ShapeError, match=r"state.theta: expected shape \(83,\), found"):
         save_state(good.path, kfac, KFAC(other).init(other.init(rng)), rng)
     assert good.path.read_bytes() == good.content
 
 
 def test_a_failed_write_leaves_the_old_file(good, rng, monkeypatch):
     def fails(*paths):
-        raise OSError("no space left")
+        raise OSError(28, "no space left")
 
     monkeypatch.setattr("os.replace", fails)
     state = KFAC(good.net).init(good.params)

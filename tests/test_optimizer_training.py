@@ -27,8 +27,6 @@ from kfac_ref.optimizer import (
     History,
     TrainingDiverged,
     growing_batches,
-    load_state,
-    save_state,
     train,
 )
 from kfac_ref.plotting import APPROXIMATION, histories_figure
@@ -191,26 +189,6 @@ def test_the_loop_is_the_steps_one_after_the_other(name, xp, rng):
     assert all(
         type(getattr(run.history, f.name)) is np.ndarray for f in fields(History)
     )
-
-
-@pytest.mark.parametrize("name", MAKES)
-def test_a_training_put_aside_between_epochs(name, tmp_path, xp, rng):
-    """Bit for bit; but not where it was stopped inside of an epoch."""
-    net, params, data = real("softmax", xp, rng)
-    optimizer, generator = MAKES[name](net), np.random.default_rng(8)
-    once = train(optimizer, params, data, 4, generator, epochs=3)
-    for first, same in ((3, True), (2, False)):
-        generator = np.random.default_rng(8)
-        run = train(optimizer, params, data, 4, generator, updates=first)
-        path = save_state(tmp_path / "state.npz", optimizer, run.state, generator)
-        other = MAKES[name](net)
-        state, generator = load_state(path, other, like=params[0])
-        rest = train(other, state, data, 4, generator, updates=9 - first)
-        theta = host(rest.state.theta)
-        assert (theta == host(once.state.theta)).all() == same
-        assert rest.history.update.tolist() == list(range(first + 1, 10))
-        if same:
-            assert rest.history.loss.tolist() == once.history.loss[3:].tolist()
 
 
 @pytest.mark.parametrize("every", [1, 3, 4, 99])

@@ -17,13 +17,15 @@ ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text()
 
 
-def test_code_runs_and_prints_a_table(capsys):
+def test_code_runs_and_prints_a_table(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
-    assert len(blocks) == 7
+    assert len(blocks) == 8
     session: dict = {}
     for block in blocks:
         exec(compile(block, "README.md", "exec"), session)
     printed = capsys.readouterr().out
+    assert session["later"].state.step == session["run"].state.step + 3
     assert "kronecker" in printed and "diagonal" in printed
     with pytest.raises(ValueError, match="expected y >= 0"):
         session["net"].loss(session["params"], session["x"], -session["y"])

@@ -1,50 +1,53 @@
 """The command line: `kfac-ref COMMAND`, or `python -m kfac_ref COMMAND`.
 
 Every command has a file here, with its options (`add`) and what it does with them.
+This file imports nothing that takes time, for Ctrl-C must be answered from the start.
 """
 
 from __future__ import annotations
 
-import argparse
+import os
+import signal
 import sys
-from importlib.metadata import PackageNotFoundError, version
 
-from kfac_ref.backend import current, use
-from kfac_ref.cli import demo, race, train
-from kfac_ref.cli.arguments import Parser
-from kfac_ref.errors import KfacError
-
-COMMANDS = (demo, race, train)
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit code: 0, or 2 after one line on stderr where the user can do something."""
-    options = make_parser().parse_args(argv)
+    """Run a command; the exit code, one of commands.CODES."""
+    usual = _end_at_interrupts()
+    from kfac_ref.cli.commands import run  # NumPy and SciPy: a second
+
+    if usual is not None:
+        signal.signal(signal.SIGINT, usual)
+    _mend_streams()
+    code = run(argv)
     try:
-        with use(options.backend or current()):
-            options.run(options)
-    except (KfacError, OSError) as error:
-        print(f"kfac-ref: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("kfac-ref: interrupted", file=sys.stderr)
-        return 130
-    return 0
+        sys.stdout.flush()
+    except OSError:  # Python would try again at its end, and complain
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """Commands and options."""
-    about = "The reference implementation of K-FAC."
-    parser = Parser(prog="kfac-ref", description=about)
-    parser.add_argument("--version", action="version", version=f"kfac-ref {_version()}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in COMMANDS:
-        command.add(commands)
-    return parser
+def _mend_streams() -> None:
+    """Streams that can be written to: they may be closed, None (pythonw), or ASCII."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None or stream.closed:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - to the end
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
-def _version() -> str:
+def _end_at_interrupts() -> signal._HANDLER:
+    """Ctrl-C ends the process at once; the handler that was there, None: it still is.
+
+    As an exception in the middle of an import it could become any other, and there is
+    nothing yet to be put aside.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        return None
     try:
-        return version("kfac_ref")
-    except PackageNotFoundError:
-        return "(not installed)"
+        return signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+    except ValueError:  # not in the main thread, which alone is interrupted
+        return None

@@ -15,6 +15,7 @@ from kfac_ref.demo.problem import Settings, make_problem
 from kfac_ref.demo.reporting import announce, report
 from kfac_ref.demo.training import train
 from kfac_ref.errors import optional
+from kfac_ref.files import make_folder
 
 __all__ = ["Settings", "run"]
 
@@ -22,7 +23,8 @@ __all__ = ["Settings", "run"]
 def run(settings: Settings) -> None:
     """Everything, from the data to the figures. Raises KfacError, OSError."""
     start = perf_counter()
-    settings.out.mkdir(parents=True, exist_ok=True)  # fail early if that cannot be
+    make_folder(settings.out)
+    optional("matplotlib", "figures")
     # NumPy's and SciPy's BLAS have threads of their own, which get in each other's way
     with optional("threadpoolctl", "timing with one thread").threadpool_limits(1):
         problem = make_problem(settings)

@@ -16,7 +16,9 @@ from kfac_ref.datasets import digits, mnist, shrink
 from kfac_ref.distributions import Categorical
 from kfac_ref.errors import KfacError, check_count, located, optional
 from kfac_ref.layers import Dense, Layer, Tanh
+from kfac_ref.matrices.definite import check_damping
 from kfac_ref.network import Network
+from kfac_ref.optimizer.training import watched
 from kfac_ref.values import Value
 
 CLASSES = 10
@@ -61,6 +63,7 @@ class Problem(Value):
 
 def make_problem(settings: Settings) -> Problem:
     """Load the data, make the net. Raises TooLarge, and the errors of the data sets."""
+    check_damping(settings.damping)
     x, y, description = _load(settings.data)
     sizes = [x.shape[1], *settings.hidden, CLASSES]
     check_size(sizes)
@@ -105,5 +108,7 @@ def _load(data: str) -> tuple[Array, Array, str]:
 
 def progress(items: Iterable, task: str, total: int | None = None) -> Any:
     """`items`, with a progress bar where somebody looks at a terminal."""
+    if not watched():
+        return items
     tqdm = optional("tqdm", "progress bars").tqdm
-    return tqdm(items, desc=f"{task:<10}", total=total, leave=False, disable=None)
+    return tqdm(items, desc=f"{task:<10}", total=total, leave=False)

@@ -56,22 +56,29 @@ def announce(problem: Problem) -> None:
 
 
 def report(problem: Problem, training: Training, measured: Measurement) -> None:
-    """Print the table, write the figures and the numbers."""
+    """Write the numbers and the figures, then print the table: also if that fails."""
+    summary = [*summarize(measured.comparison), summarize_sampling(measured.sampling)]
+    out, figures = problem.settings.out, _figures(problem, training, measured)
+    try:
+        numbers = _numbers(problem, training, measured, summary)
+        write_whole(out / "demo.json", (json.dumps(numbers, indent=1) + "\n").encode())
+        for name, draw in progress(figures.items(), "drawing", len(figures)):
+            save(draw(), out / f"{name}.png")
+    finally:
+        _print(problem, training, measured, summary)
+    print(f"\n{len(figures)} figures and demo.json are in {out}")
+
+
+def _print(
+    problem: Problem, training: Training, measured: Measurement, summary: list[str]
+) -> None:
     print(
         f"{problem.settings.steps} steps of K-FAC: loss {training.losses[0]:.3f} to "
         f"{training.losses[-1]:.3f}, accuracy {training.accuracies[0]:.1%} to "
         f"{training.accuracies[-1]:.1%}; exact Fisher in {measured.exact.seconds:.2f} s"
     )
     print(f"\n{measured.comparison}\n\n{LEGEND}\n")
-    summary = [*summarize(measured.comparison), summarize_sampling(measured.sampling)]
-    print(*summary, sep="\n")
-    out = problem.settings.out
-    figures = _figures(problem, training, measured)
-    for name, draw in progress(figures.items(), "drawing", len(figures)):
-        save(draw(), out / f"{name}.png")
-    numbers = _numbers(problem, training, measured, summary)
-    write_whole(out / "demo.json", (json.dumps(numbers, indent=1) + "\n").encode())
-    print(f"\n{len(figures)} figures and demo.json are in {out}")
+    print(*summary, sep="\n", flush=True)
 
 
 def summarize(comparison: Comparison) -> list[str]:

@@ -3,17 +3,17 @@
 from kfac_ref.optimizer.archive import CheckpointError
 from kfac_ref.optimizer.averages import MovingAverage
 from kfac_ref.optimizer.baselines import SGD, Adam
+from kfac_ref.optimizer.batches import growing_batches
 from kfac_ref.optimizer.checkpoint import load_state, save_state
 from kfac_ref.optimizer.hessian_free import HessianFree
 from kfac_ref.optimizer.kfac import KFAC
 from kfac_ref.optimizer.natural_gradient import NaturalGradient
 from kfac_ref.optimizer.stages import Diverged
-from kfac_ref.optimizer.state import Proposal, State, Trace, Verdict
+from kfac_ref.optimizer.state import Place, Proposal, State, Trace, Verdict
 from kfac_ref.optimizer.training import (
     History,
     Run,
     TrainingDiverged,
-    growing_batches,
     train,
 )
 
@@ -27,6 +27,7 @@ __all__ = [
     "History",
     "MovingAverage",
     "NaturalGradient",
+    "Place",
     "Proposal",
     "Run",
     "State",

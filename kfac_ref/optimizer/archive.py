@@ -5,7 +5,8 @@
     zip comment         sha256 of every byte before it: the last 64 bytes of the file
 
 The checksum finds accidents. Somebody who forges a file can forge it, too; so nothing
-is unpickled or unpacked, and no array may claim more bytes than are there.
+is unpickled or unpacked, every member has its own bytes, and no array may claim more
+than those. What is read takes a few times the memory of the file.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import io
 import json
 import math
 import zipfile
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ import numpy as np
 from kfac_ref.errors import KfacError
 
 DIGEST = 64  # hexadecimal digits of a sha256
+NUMBERS = ("<f4", "<f8", "<i8", "<u4", "<u8")  # the last two in states of generators
 
 
 class CheckpointError(KfacError, ValueError):
@@ -50,32 +53,67 @@ def unpack(content: bytes) -> tuple[Any, list[np.ndarray]]:
             f"{DIGEST} bytes are not the sha256 of those before; go back to a copy"
         )
     with zipfile.ZipFile(io.BytesIO(content)) as file:
-        members = [_read(file, info) for info in file.infolist()]
-    return json.loads(str(members[0])), members[1:]
+        _check_members(file)
+        header, *arrays = [_read(file, info) for info in file.infolist()]
+    if header.dtype.kind != "U" or header.shape:
+        raise CheckpointError(
+            f"header.npy: expected one text, found {header.shape} of {header.dtype}"
+        )
+    for i, array in enumerate(arrays):
+        if array.dtype.str not in NUMBERS:
+            raise CheckpointError(
+                f"array_{i}.npy: expected one of {', '.join(NUMBERS)}, found "
+                f"{array.dtype.str}"
+            )
+    return json.loads(str(header)), arrays
 
 
 def _digest(content: bytes) -> bytes:
     return hashlib.sha256(content).hexdigest().encode()
 
 
+def _check_members(file: zipfile.ZipFile) -> None:
+    """Names as `pack` gives them, one after the other, uncompressed, each its bytes."""
+    members = file.infolist()
+    names = ["header.npy", *(f"array_{i}.npy" for i in range(len(members) - 1))]
+    for name, info in zip(names, members, strict=True):
+        if info.filename != name:
+            raise CheckpointError(f"expected {name}, found {info.filename!r:.60}")
+        if info.compress_type != zipfile.ZIP_STORED:
+            raise CheckpointError(f"{name}: expected no compression")
+        if info.compress_size != info.file_size:
+            raise CheckpointError(
+                f"{name}: expected {info.compress_size} bytes, which are stored, found "
+                f"{info.file_size} claimed"
+            )
+    starts = [*(info.header_offset for info in members), file.start_dir]
+    for info, (start, end) in zip(members, pairwise(starts), strict=True):
+        if start + info.file_size > end:
+            raise CheckpointError(f"{info.filename}: overlaps what follows it")
+
+
 def _read(file: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
-    """One array, its header believed only as far as its bytes reach."""
-    if info.compress_type != zipfile.ZIP_STORED:
-        raise CheckpointError(f"{info.filename}: expected no compression")
-    raw = file.read(info)
+    """One array. Raises CheckpointError."""
+    try:
+        return _array(file.read(info))
+    except Exception as error:  # a forged file may fail anywhere
+        raise CheckpointError(f"{info.filename}: {error}") from error
+
+
+def _array(raw: bytes) -> np.ndarray:
+    """From a .npy file, its header believed only as far as its bytes reach."""
     stream = io.BytesIO(raw)
     version = np.lib.format.read_magic(stream)
     if version != (1, 0):
-        raise CheckpointError(f"{info.filename}: expected npy 1.0, found {version}")
+        raise CheckpointError(f"expected npy 1.0, found {version}")
     shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
     start = stream.tell()
     if dtype.hasobject:
-        raise CheckpointError(f"{info.filename}: holds pickled objects")
+        raise CheckpointError("holds pickled objects")
     claimed, there = math.prod(shape) * dtype.itemsize, len(raw) - start
-    if claimed != there:
+    if claimed != there or any(type(n) is not int or n < 0 for n in shape):
         raise CheckpointError(
-            f"{info.filename}: claims to be {shape} of {dtype}, {claimed} bytes; "
-            f"found {there}"
+            f"claims to be {shape!r:.80} of {dtype}, {claimed:.4g} bytes; found {there}"
         )
     flat = np.frombuffer(raw, dtype, offset=start)
     return flat.reshape(shape, order="F" if fortran else "C").copy(order="K")

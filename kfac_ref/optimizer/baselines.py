@@ -28,6 +28,7 @@ from kfac_ref.optimizer.stages import (
     forward_stage,
     loss_stage,
 )
+from kfac_ref.optimizer.state import Place
 from kfac_ref.schedules import Schedule, require
 from kfac_ref.values import Value
 
@@ -98,6 +99,7 @@ class SGDState(Value):
     theta: Array
     velocity: Array
     step: int = 0
+    place: Place | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,6 +150,7 @@ class AdamState(Value):
     m: Array
     v: Array
     step: int = 0
+    place: Place | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,9 +3,9 @@
 The file is an .npz (archive.py), written whole or not at all. Its JSON names format,
 version, optimizer and network, and holds the state: `np.load(path)["header"]` shows it.
 
-A restored run goes on bit for bit if the optimizer has the options that it had. Those
-are code, so they are not in the file; but a MovingAverage is part of the state, and
-comes from the file.
+A restored run goes on bit for bit, in the middle of an epoch, too, if the optimizer has
+the options that it had and `train` the same data. Those are not in the file; but a
+MovingAverage is part of the state, and comes from the file.
 """
 
 from __future__ import annotations
@@ -13,73 +13,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kfac_ref.backend import Array, asarray, get_xp, to_numpy
-from kfac_ref.errors import (
-    BackendError,
-    KfacTypeError,
-    Unsupported,
-    check_generator,
-    choose,
-    describe,
-)
+from kfac_ref.backend import Array, asarray, to_numpy
+from kfac_ref.errors import KfacError, check_generator, choose
 from kfac_ref.files import write_whole
-from kfac_ref.matrices import (
-    BlockDiagonal,
-    BlockTridiagonalInverse,
-    Dense,
-    Diagonal,
-    EigenKronecker,
-    Kronecker,
-)
 from kfac_ref.network import Network
 from kfac_ref.optimizer.archive import CheckpointError, pack, unpack
-from kfac_ref.optimizer.averages import MovingAverage
-from kfac_ref.optimizer.baselines import AdamState, SGDState
-from kfac_ref.optimizer.hessian_free import HessianFreeState
-from kfac_ref.optimizer.natural_gradient import NaturalGradientState
-from kfac_ref.optimizer.state import State
-from kfac_ref.structures import ChainFactors
+from kfac_ref.optimizer.encoding import Decoder, encode
+from kfac_ref.optimizer.expected import check_state
 
-FORMAT, VERSION = "kfac_ref checkpoint", 1
+FORMAT, VERSION = "kfac_ref checkpoint", 2
+HEADER = {"format", "version", "optimizer", "network", "generator", "state"}
 GENERATORS = ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")
-
-MATRICES: dict[type, tuple[str, ...]] = {
-    Dense: ("matrix", "name"),
-    Diagonal: ("values", "name"),
-    Kronecker: ("A", "G", "name"),
-    EigenKronecker: ("U_A", "U_G", "values", "name"),
-    BlockDiagonal: ("blocks", "name"),
-    BlockTridiagonalInverse: ("A", "G", "A_next", "G_next", "names"),
-}
-MARKS = ("damping_inside", "rounding")  # what some matrices are given after that
-RECORDS: tuple[Any, ...] = (
-    ChainFactors,
-    MovingAverage,
-    State,
-    SGDState,
-    AdamState,
-    NaturalGradientState,
-    HessianFreeState,
-)
-# What may stand in a file, and the attributes from which it is made again.
-ATTRIBUTES = MATRICES | {
-    record: tuple(field.name for field in fields(record)) for record in RECORDS
-}
-STATES: dict[str, Any] = {
-    "KFAC": State,
-    "SGD": SGDState,
-    "Adam": AdamState,
-    "NaturalGradient": NaturalGradientState,
-    "HessianFree": HessianFreeState,
-}
-KINDS = {kind.__name__: kind for kind in ATTRIBUTES}
 
 
 def save_state(
@@ -87,11 +37,12 @@ def save_state(
 ) -> Path:
     """Write the state and the generator; a file that was there stays until then.
 
-    Raises KfacTypeError and ShapeError for a state that is not one of this optimizer,
-    Unsupported for one that holds what is not in KINDS, UnknownName for a bit generator
-    that is not NumPy's, OSError.
+    What is written can be loaded: it is, before. Raises KfacTypeError, ShapeError,
+    ValueRangeError (NaN, for instance) for a state that is not one of this optimizer,
+    Unsupported for one that holds what no file can, UnknownName for a bit generator
+    that is not NumPy's, CheckpointError, OSError.
     """
-    _check_state(optimizer, state)
+    check_state(optimizer, state)
     check_generator(rng)
     arrays: list[Array] = []
     bits = rng.bit_generator.state
@@ -101,21 +52,13 @@ def save_state(
         "version": VERSION,
         "optimizer": type(optimizer).__name__,
         "network": _describe(optimizer.network),
-        "generator": _encode(bits, arrays),
-        "state": _encode(state, arrays),
+        "generator": encode(bits, arrays),
+        "state": encode(state, arrays),
     }
-    return write_whole(path, pack(header, [to_numpy(array) for array in arrays]))
-
-
-def _check_state(optimizer: Any, state: Any) -> None:
-    """A state that `load_state` will take."""
-    kind = STATES.get(type(optimizer).__name__, State)
-    if not isinstance(state, kind):
-        raise KfacTypeError(
-            f"state: expected one of {type(optimizer).__name__}, a {kind.__name__}, "
-            f"found a {type(state).__name__}; of a run it is run.state"
-        )
-    optimizer.params(state)  # do the sizes fit?
+    content = pack(header, [to_numpy(array) for array in arrays])
+    with _refusing(path, "nothing was written: "):
+        _restore(content, optimizer, like=np.zeros(0))
+    return write_whole(path, content)
 
 
 def load_state(
@@ -127,32 +70,58 @@ def load_state(
     CheckpointError for a file that is truncated, altered, of another network, optimizer
     or version, or something else; OSError for one that cannot be read.
     """
-    path = Path(path)
-    content = path.read_bytes()
-    with _refusing(path):
-        header, on_host = unpack(content)
-        _check_origin(header, optimizer)
-    arrays = [asarray(array, like=like) for array in on_host]
-    with _refusing(path):
-        state = _decode(header["state"], arrays)
-        optimizer.params(state)  # do the sizes fit?
-        bits = _decode(header["generator"], on_host)
-        name = choose("bit generator", bits["bit_generator"], GENERATORS)
-        rng = np.random.Generator(getattr(np.random, name)(0))
-        rng.bit_generator.state = bits
-    return state, rng
+    like = asarray(np.zeros(0), like=like)
+    content = Path(path).read_bytes()
+    with _refusing(path), np.errstate(all="ignore"):
+        return _restore(content, optimizer, like)
+
+
+def _restore(
+    content: bytes, optimizer: Any, like: Array
+) -> tuple[Any, np.random.Generator]:
+    header, on_host = unpack(content)
+    _check_origin(header, optimizer)
+    if header["version"] == 1:  # had no place in an epoch
+        header["state"]["place"] = None
+    decoder = Decoder([asarray(array, like=like) for array in on_host])
+    state = decoder.decode(header["state"], "state")
+    check_state(optimizer, state)
+    return state, _generator(Decoder(on_host).decode(header["generator"], "generator"))
+
+
+def _generator(bits: Any) -> np.random.Generator:
+    """A generator in this state, which NumPy would believe as it is."""
+    name = choose("bit generator", bits["bit_generator"], GENERATORS)
+    rng = np.random.Generator(getattr(np.random, name)(0))
+    rng.bit_generator.state = bits
+    inside = bits["state"]
+    if name == "MT19937":  # beside its numbers lies other memory; of zeros come zeros
+        fits = 0 <= inside["pos"] <= 624 and inside["key"][1:].any()
+    elif name == "Philox":
+        fits = 0 <= bits["buffer_pos"] <= 4
+    else:  # 0 comes again and again where inc of PCG64 is not odd
+        fits = inside.get("inc", 1) % 2 == 1
+    if not fits or _flat(rng.bit_generator.state) != _flat(bits):
+        raise CheckpointError(f"generator: expected the state of a {name}")
+    return rng
+
+
+def _flat(bits: Any) -> tuple[Any, list[bytes]]:
+    arrays: list[Array] = []
+    return encode(bits, arrays), [array.tobytes() for array in arrays]
 
 
 @contextmanager
-def _refusing(path: Path) -> Iterator[None]:
+def _refusing(path: str | Path, what: str = "") -> Iterator[None]:
     """Whatever goes wrong inside is the fault of the file."""
     try:
         yield
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from None
+    except KfacError as error:
+        raise CheckpointError(f"{path}: {what}{error}") from error
     except Exception as error:  # a forged file may fail anywhere
         raise CheckpointError(
-            f"{path}: its parts do not fit together: {type(error).__name__}: {error}"
+            f"{path}: {what}its parts do not fit together: {type(error).__name__}: "
+            f"{error}"
         ) from error
 
 
@@ -165,60 +134,19 @@ def _describe(network: Network) -> list[str]:
 
 def _check_origin(header: Any, optimizer: Any) -> None:
     """CheckpointError unless of our format, of this optimizer and of its network."""
-    of_file = [header["format"], header["version"], header["optimizer"]]
-    expected = [FORMAT, VERSION, type(optimizer).__name__]
-    for what, e, f in zip(
-        ("format", "version of the format", "optimizer"), expected, of_file, strict=True
+    name = type(optimizer).__name__
+    for what, key, known in (
+        ("format", "format", [FORMAT]),
+        ("version of the format", "version", [VERSION, 1]),
+        ("optimizer", "optimizer", [name]),
     ):
-        if e != f:
-            raise CheckpointError(f"{what}: expected {e!r}, found {describe(f)}")
+        if header[key] not in known:
+            raise CheckpointError(
+                f"{what}: expected {known[0]!r}, found {header[key]!r:.60}"
+            )
+    if header.keys() != HEADER:
+        raise CheckpointError(f"header: expected {', '.join(sorted(HEADER))}")
     ours = _describe(optimizer.network)
     for e, f in zip_longest(ours, header["network"], fillvalue="nothing more"):
         if e != f:
             raise CheckpointError(f"of another network: expected {e}, found {f}")
-
-
-# Plain values <-> JSON and a list of arrays.
-
-
-def _encode(value: Any, arrays: list[Array]) -> Any:
-    """JSON, in which an array is its number in `arrays`."""
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, list | tuple):
-        return [_encode(item, arrays) for item in value]
-    if isinstance(value, dict):
-        return {"dict": {key: _encode(item, arrays) for key, item in value.items()}}
-    if type(value) in ATTRIBUTES:
-        names = [*ATTRIBUTES[type(value)], *(n for n in MARKS if n in vars(value))]
-        parts = {name: _encode(getattr(value, name), arrays) for name in names}
-        return {"kind": type(value).__name__, **parts}
-    try:
-        get_xp(value)
-    except BackendError:
-        raise Unsupported(
-            f"a checkpoint cannot hold {value!r}; it knows arrays, plain Python "
-            f"values, {', '.join(KINDS)}"
-        ) from None
-    numbers = (i for i, array in enumerate(arrays) if array is value)
-    number = next(numbers, len(arrays))
-    arrays += [value] if number == len(arrays) else []
-    return {"array": number}
-
-
-def _decode(node: Any, arrays: list[Array]) -> Any:
-    """The inverse of `_encode`."""
-    if isinstance(node, list):
-        return [_decode(item, arrays) for item in node]
-    if not isinstance(node, dict):
-        return node
-    if "array" in node:
-        return arrays[node["array"]]
-    if "dict" in node:
-        return {key: _decode(item, arrays) for key, item in node["dict"].items()}
-    kind = KINDS[node["kind"]]
-    made = kind(*[_decode(node[name], arrays) for name in ATTRIBUTES[kind]])
-    for name in MARKS:
-        if name in node:
-            setattr(made, name, node[name])
-    return made

@@ -29,6 +29,7 @@ from kfac_ref.optimizer.stages import (
     loss_alone_stage,
     product_stage,
 )
+from kfac_ref.optimizer.state import Place
 from kfac_ref.products import MATRICES
 from kfac_ref.quadratic_model import quadratic_model, reduction_ratio
 from kfac_ref.schedules import Schedule, require
@@ -46,6 +47,7 @@ class HessianFreeState(Value):
     direction: Array
     lambda_: float
     step: int = 0
+    place: Place | None = None
 
 
 @dataclass(frozen=True, eq=False)

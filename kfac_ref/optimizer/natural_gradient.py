@@ -14,6 +14,7 @@ from kfac_ref.matrices import Dense
 from kfac_ref.optimizer.arguments import check_state, starting_point
 from kfac_ref.optimizer.baselines import Baseline, Step, at
 from kfac_ref.optimizer.stages import check_finite_stage
+from kfac_ref.optimizer.state import Place
 from kfac_ref.products import MATRICES
 from kfac_ref.schedules import Schedule, require
 from kfac_ref.values import Value
@@ -26,6 +27,7 @@ class NaturalGradientState(Value):
 
     theta: Array
     step: int = 0
+    place: Place | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,6 +13,14 @@ from kfac_ref.values import Value
 
 
 @dataclass(frozen=True, eq=False)
+class Place(Value):
+    """Where `train` stands in an epoch. A step does not look at it, nor hand it on."""
+
+    order: Array  # the permutation of the examples, (N,)
+    seen: int  # so many of them, from its beginning
+
+
+@dataclass(frozen=True, eq=False)
 class State(Value):
     """Everything that one step hands to the next."""
 
@@ -25,6 +33,7 @@ class State(Value):
     damped: SymmetricMatrix | None = None  # with its damping inside
     inverse: SymmetricMatrix | None = None  # of `damped`, once it has served a 2nd time
     step: int = 0  # steps done
+    place: Place | None = None  # in the epoch, if `train` ended inside of one
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,12 +1,11 @@
 """A training loop: batches in a seeded order, and what was seen on the way.
 
-An epoch is a permutation of the examples, drawn from the generator when it begins; its
-batches follow one another in it. Every batch has the size asked for: the examples that
-are left at the end of an epoch, too few for one more, wait for the next permutation.
-
-Nothing but the state and the generator goes from one update to the next. So a training
-that ended with an epoch and was put aside (`save_state`) goes on bit for bit, and so do
-many calls of `train(..., epochs=1)`, between which one may look, print or save.
+Nothing but the state and the generator goes from one update to the next; the place in
+the epoch (batches.py) is a part of the state. So a training that was put aside, by
+`save_state` of `run.state` or of a state that `evaluation` was given, goes on bit for
+bit wherever it was stopped, and many calls of `train`, between which one may look,
+print or save, are one long one. The data must be the same in the same order; their
+number is checked: with another one `train` refuses to go on inside of an epoch.
 """
 
 from __future__ import annotations
@@ -14,14 +13,14 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import count, islice
+from itertools import islice
 from typing import Any, Protocol
 
 import numpy as np
 
-from kfac_ref.backend import Array, asarray
+from kfac_ref.backend import Array
 from kfac_ref.errors import (
     KfacTypeError,
     ShapeError,
@@ -33,16 +32,20 @@ from kfac_ref.errors import (
     optional,
 )
 from kfac_ref.network import Network
-from kfac_ref.optimizer.baselines import Number, at
+from kfac_ref.optimizer.baselines import Number
+from kfac_ref.optimizer.batches import at_place, batches
 from kfac_ref.optimizer.stages import Diverged
-from kfac_ref.schedules import Bounded, Exponential, Schedule, require
+from kfac_ref.schedules import require
 from kfac_ref.values import Value
 
 Data = tuple[Array, Any]  # x, y; y is a list of labels where there are several losses
 
 
 class Optimizer(Protocol):
-    """What KFAC and the baselines have in common."""
+    """What KFAC and the baselines have in common.
+
+    A state counts the steps done in `step`; `train` sets its `place` in the epoch.
+    """
 
     @property
     def network(self) -> Network: ...
@@ -88,16 +91,6 @@ class TrainingDiverged(Diverged):
         self.args = (f"in update {run.state.step + 1}: {error}",)
 
 
-def growing_batches(first: int, last: int, update: int = 500) -> Schedule:
-    """m_k = min(m_1 exp((k - 1) / b), N) in update k, b such that m_update = N.
-
-    m_1 = first, N = last. Martens & Grosse 2015, section 13: from 1000, m_500 = N.
-    """
-    first, last = check_count("first", first), check_count("last", last)
-    update = check_count("update", update, least=2)
-    return Bounded(Exponential.through(first, last, update - 1), high=last)
-
-
 def train(
     optimizer: Optimizer,
     start: Any,
@@ -113,6 +106,7 @@ def train(
 ) -> Run:
     """Train from parameters (a list) or from a state, for `updates` or for `epochs`.
 
+    A state from the middle of an epoch ends that one first; it counts as an epoch, too.
     batch_size: a number, or a schedule of the updates done (by the state), rounded.
     evaluation: data on which to take the mean loss (without L2), or a function of the
     state; after every so many updates, and after the last. With `progress` there is a
@@ -125,7 +119,7 @@ def train(
             f"{describe(optimizer)}"
         )
     x, y = _pair("data", data)
-    N = _examples(x, y)
+    _check_examples(x, y)
     check_generator(rng)
     updates, epochs = _check_length(updates, epochs)
     evaluate_every = check_count("evaluate_every", evaluate_every)
@@ -140,51 +134,40 @@ def train(
         )
     if evaluation is not None and not callable(evaluation):
         _pair("evaluation", evaluation)
-    stream = islice(_batches(N, batch_size, rng, state.step, epochs), updates)
-    if check_flag("progress", progress) and sys.stderr.isatty():
+    stream = islice(batches(x, batch_size, rng, state, epochs), updates)
+    if check_flag("progress", progress) and watched():
         stream = _bar(stream, updates)
     rows: list[list[float]] = []
     seen, seconds = 0, 0.0
-    for chosen in stream:
+    for chosen, place in stream:
         began = time.perf_counter()
         try:
             state, trace = optimizer.step(state, *_select(x, y, chosen), rng)
         except Diverged as error:
             raise TrainingDiverged(error, Run(state, _history(rows))) from error
         seconds += time.perf_counter() - began
+        state = at_place(place, state)
         seen += len(chosen)
         due = evaluation is not None and state.step % evaluate_every == 0
         value = _evaluate(optimizer, state, evaluation) if due else math.nan
-        row = [state.step, seen / N, seconds, len(chosen), trace.loss, value]
+        row = [state.step, seen / len(x), seconds, len(chosen), trace.loss, value]
         rows.append([*row, *_numbers(trace)])
     if rows and evaluation is not None and not due:
         rows[-1][5] = _evaluate(optimizer, state, evaluation)
-    return Run(state, _history(rows))
+    return Run(at_place(None, state) if epochs else state, _history(rows))
 
 
-def _batches(
-    N: int, size: Number, rng: np.random.Generator, step: int, epochs: int | None
-) -> Iterator[np.ndarray]:
-    """The numbers of the examples of every batch."""
-    for _ in count() if epochs is None else range(epochs):
-        order, begin = rng.permutation(N), 0
-        while begin + (m := _size(size, step, N)) <= N:
-            yield order[begin : begin + m]
-            begin, step = begin + m, step + 1
+def watched() -> bool:
+    """Does somebody look at a terminal? Standard error may be closed, or None."""
+    try:
+        return sys.stderr.isatty()
+    except (AttributeError, ValueError):
+        return False
 
 
-def _size(size: Number, step: int, N: int) -> int:
-    value = at(size, step)
-    m = round(value) if math.isfinite(value) else 0
-    expected = f"from 1 to {N}, the number of examples"
-    require(1 <= m <= N, f"batch_size of update {step + 1}", expected, value)
-    return m
-
-
-def _select(x: Array, y: Any, chosen: np.ndarray) -> tuple[Array, Any]:
+def _select(x: Array, y: Any, chosen: Array) -> tuple[Array, Any]:
     several = isinstance(y, list | tuple)
-    there = asarray(chosen, like=x)
-    return x[there], [part[there] for part in y] if several else y[there]
+    return x[chosen], [part[chosen] for part in y] if several else y[chosen]
 
 
 def _pair(what: str, data: Data) -> Data:
@@ -196,8 +179,8 @@ def _pair(what: str, data: Data) -> Data:
     return data[0], data[1]
 
 
-def _examples(x: Array, y: Any) -> int:
-    """N, which x and all labels must have in common."""
+def _check_examples(x: Array, y: Any) -> None:
+    """x and all labels must have N in common."""
     labels = y if isinstance(y, list | tuple) else [y]
     for part in (x, *labels):
         if not getattr(part, "shape", ()):
@@ -209,7 +192,6 @@ def _examples(x: Array, y: Any) -> int:
             raise ShapeError(
                 f"data: expected as many labels as inputs, {len(x)}, found {len(part)}"
             )
-    return len(x)
 
 
 def _check_length(

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from kfac_ref.errors import check_count, optional
-from kfac_ref.files import write_whole
+from kfac_ref.files import make_folder, write_whole
+from kfac_ref.optimizer.batches import check_batch_size
 from kfac_ref.optimizer.training import History
 from kfac_ref.plotting import race_figure, save
 from kfac_ref.races.autoencoder import Problem, make_problem
@@ -47,24 +48,28 @@ class Settings(Value):
 def run(settings: Settings) -> list[Finish]:
     """Everything, from the images to the figure. Raises KfacError, OSError."""
     seeds = range(check_count("seeds", settings.seeds))
-    settings.out.mkdir(parents=True, exist_ok=True)  # fail early if that cannot be
+    make_folder(settings.out)
+    optional("matplotlib", "figures")
     problem = make_problem(settings.form, settings.data)
     who = contestants(problem.network, settings.form)
+    for contestant in who.values():
+        check_batch_size(contestant.batch, 0, len(problem.x))
     _announce(problem, who)
     threads = optional("threadpoolctl", "timing with one thread")
     with threads.threadpool_limits(1):  # as in the demo
         histories = run_contest(problem, who, seeds, _say)
     finishes = [finish(histories, WINNER, name) for name in who if name != WINNER]
-    for line in summarize(finishes):
-        print(line)
     name = f"race_autoencoder_{settings.form}"
-    figure = race_figure(
-        histories, _titles(finishes), problem.floor, "training loss over its floor"
-    )
-    save(figure, settings.out / f"{name}.png")
     numbers = _numbers(problem, who, histories, finishes)
-    content = json.dumps(numbers) + "\n"
-    write_whole(settings.out / f"{name}.json", content.encode())
+    try:
+        content = json.dumps(numbers) + "\n"
+        write_whole(settings.out / f"{name}.json", content.encode())
+        figure = race_figure(
+            histories, _titles(finishes), problem.floor, "training loss over its floor"
+        )
+        save(figure, settings.out / f"{name}.png")
+    finally:  # said even if it cannot be saved
+        _say("\n".join(summarize(finishes)))
     print(f"{name}.png and {name}.json are in {settings.out}")
     return finishes
 

@@ -28,6 +28,7 @@ from kfac_ref.errors import NotPositiveDefinite
 from kfac_ref.layers import Conv2d, Dense, Flatten, MaxPool2d, ReLU, Residual
 from kfac_ref.network import Network
 from kfac_ref.optimizer import KFAC, SGD, Adam, MovingAverage, TrainingDiverged, train
+from kfac_ref.optimizer.batches import check_batch_size
 from kfac_ref.optimizer.training import Data, Optimizer
 from kfac_ref.values import Value
 
@@ -74,6 +75,7 @@ def make_problem(data: str, seed: int) -> Problem:
     """Images split into training and test, and the net. Errors of the data sets."""
     rng = np.random.default_rng(seed)
     training, test = _load(data, rng)
+    check_batch_size(BATCH, 0, len(training[0]))
     _, h, w, _ = training[0].shape
     network = make_network((h, w))
     counts = " and ".join(

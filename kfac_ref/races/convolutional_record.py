@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from kfac_ref.errors import optional
-from kfac_ref.files import write_whole
+from kfac_ref.files import make_folder, write_whole
 from kfac_ref.plotting.style import ERROR, look, new_figure, save, styled, tall
 from kfac_ref.plotting.words import legend_beside
 from kfac_ref.races.convolutional import (
@@ -34,7 +34,8 @@ def run(settings: Settings) -> None:
     """The whole race, printed, drawn and written. Raises KfacError, OSError."""
     began = perf_counter()
     require(settings.updates >= 1, "updates", ">= 1", settings.updates)
-    settings.out.mkdir(parents=True, exist_ok=True)  # fail early if that cannot be
+    make_folder(settings.out)
+    optional("matplotlib", "figures")
     results = {}
     with optional("threadpoolctl", "timing with one thread").threadpool_limits(1):
         problem = make_problem(settings.data, settings.seed)
@@ -45,10 +46,12 @@ def run(settings: Settings) -> None:
             )
             print(describe(name, results[name]), flush=True)
     found = numbers(settings, problem, results)
-    print(*found["summary"], sep="\n")
-    content = json.dumps(found, indent=1) + "\n"
-    write_whole(settings.out / f"{NAME}.json", content.encode())
-    save(race_figure(results), settings.out / f"{NAME}.png")
+    try:
+        content = json.dumps(found, indent=1) + "\n"
+        write_whole(settings.out / f"{NAME}.json", content.encode())
+        save(race_figure(results), settings.out / f"{NAME}.png")
+    finally:  # said even if it cannot be saved
+        print(*found["summary"], sep="\n", flush=True)
     took = perf_counter() - began
     print(f"{NAME}.png and {NAME}.json are in {settings.out}; {took:.0f} s in all")
 

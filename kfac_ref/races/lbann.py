@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 
 from kfac_ref.backend import Array, get_xp
-from kfac_ref.files import write_whole
+from kfac_ref.files import make_folder, write_whole
 from kfac_ref.network import Network
+from kfac_ref.optimizer.batches import check_batch_size
 from kfac_ref.optimizer.training import Data, History, Optimizer, train
 from kfac_ref.races.lbann_models import Images, load, make_network
 from kfac_ref.races.lbann_settings import Settings, make_optimizer
@@ -117,6 +118,7 @@ def make_job(settings: Settings) -> Job:
     images = load(settings.data, rng)
     network = make_network(settings.model, images)
     optimizer = make_optimizer(settings, network)
+    check_batch_size(settings.mini_batch_size, 0, len(images.train[0]))
     return Job(settings, images, network, optimizer, network.init(rng), rng)
 
 
@@ -133,17 +135,24 @@ def evaluate(network: Network, params: list[Array], data: Data) -> tuple[float, 
 
 
 def run(settings: Settings, out: Path) -> Path:
-    """Train, print a line for each epoch, write train_<model>_<optimizer>.json."""
-    out.mkdir(parents=True, exist_ok=True)  # fail early if that cannot be
+    """Train, print a line for each epoch, write train_<model>_<optimizer>.json.
+
+    What was reached before an end too early is in train_..._unfinished.json.
+    """
+    make_folder(out)
     job = make_job(settings)
     print(f"{job.images.description}\n{describe(job)}\n{HEADER}", flush=True)
-    epochs = []
-    for number, epoch in enumerate(job.epochs(), start=1):
-        epochs.append(epoch)
-        print(epoch.line(number), flush=True)
-    path = out / f"train_{settings.name}.json"
-    write_json(path, job.record(epochs))
-    print(f"{path.name} is in {out}")
+    epochs: list[Epoch] = []
+    try:
+        for number, epoch in enumerate(job.epochs(), start=1):
+            epochs.append(epoch)
+            print(epoch.line(number), flush=True)
+    finally:
+        end = "" if len(epochs) == settings.num_epochs else "_unfinished"
+        path = out / f"train_{settings.name}{end}.json"
+        if epochs:
+            write_json(path, job.record(epochs))
+            print(f"{path.name} is in {out}", flush=True)
     return path
 
 

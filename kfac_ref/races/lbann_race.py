@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from kfac_ref.errors import optional
+from kfac_ref.files import make_folder
 from kfac_ref.plotting.style import APPROXIMATION, new_figure, save, styled
 from kfac_ref.plotting.words import legend_beside
 from kfac_ref.races.lbann import Epoch, Job, make_job, write_json
@@ -61,11 +63,14 @@ def contestants(base: Settings) -> dict[str, Settings]:
 
 def run(base: Settings, out: Path = FOLDER) -> Record:
     """Every contestant on every seed; lbann_<model>.png and .json. Says all numbers."""
-    out.mkdir(parents=True, exist_ok=True)  # fail early if that cannot be
+    make_folder(out)
+    optional("matplotlib", "figures")
     record = _race(base)
-    write_json(out / f"lbann_{base.model}.json", record)
-    save(race_figure(record), out / f"lbann_{base.model}.png")
-    print(*summarize(record), sep="\n")
+    try:
+        write_json(out / f"lbann_{base.model}.json", record)
+        save(race_figure(record), out / f"lbann_{base.model}.png")
+    finally:  # said even if it cannot be saved
+        print(*summarize(record), sep="\n", flush=True)
     print(f"lbann_{base.model}.png and .json are in {out}")
     return record
 

@@ -1,0 +1,54 @@
+"""`import kfac_ref` is quick; its names and modules come when they are asked for."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import kfac_ref
+
+
+def test_nothing_heavy_is_imported():
+    code = (
+        "import sys, kfac_ref.cli; heavy = {'numpy', 'scipy', 'typing'};"
+        "print(sorted(heavy & {*sys.modules}))"
+    )
+    found = subprocess.run(
+        [sys.executable, "-S", "-c", code], capture_output=True, text=True,
+        cwd=Path(kfac_ref.__file__).parent.parent,
+    )  # fmt: skip
+    assert found.stdout == "[]\n"
+
+
+def test_the_names_are_at_home_where_the_type_checker_finds_them():
+    tree = ast.parse(Path(kfac_ref.__file__).read_text())
+    found = {
+        alias.name: node.module.removeprefix("kfac_ref.")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("kfac_ref.")
+        for alias in node.names
+    }
+    assert found == kfac_ref.HOMES and sorted(found) == sorted(kfac_ref.__all__)
+    for name in found:
+        assert getattr(kfac_ref, name).__name__ == name
+    assert {*found, "__version__"} <= {*dir(kfac_ref)}
+
+
+def test_modules_and_what_is_not_there(monkeypatch):
+    assert kfac_ref.schedules.__name__ == "kfac_ref.schedules"
+    assert not hasattr(kfac_ref, "nothing")
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    monkeypatch.setattr(kfac_ref, "__path__", [*kfac_ref.__path__])
+    with pytest.raises(ImportError, match="kfac_ref.*nothing"):
+        from kfac_ref import nothing  # noqa: F401
+
+
+def test_a_module_that_misses_another_one_says_so(tmp_path, monkeypatch):
+    (tmp_path / "broken.py").write_text("import not_installed")
+    monkeypatch.setattr(kfac_ref, "__path__", [str(tmp_path)])
+    with pytest.raises(ModuleNotFoundError, match="not_installed"):
+        kfac_ref.broken  # noqa: B018
