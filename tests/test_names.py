@@ -38,12 +38,10 @@ def test_the_names_are_at_home_where_the_type_checker_finds_them():
     assert {*found, "__version__"} <= {*dir(kfac_ref)}
 
 
-def test_modules_and_what_is_not_there(monkeypatch):
+def test_modules_and_what_is_not_there():
     assert kfac_ref.schedules.__name__ == "kfac_ref.schedules"
     assert not hasattr(kfac_ref, "nothing")
-    monkeypatch.setitem(sys.modules, "sklearn", None)
-    monkeypatch.setattr(kfac_ref, "__path__", [*kfac_ref.__path__])
-    with pytest.raises(ImportError, match="kfac_ref.*nothing"):
+    with pytest.raises(ImportError, match="nothing.*kfac_ref"):
         from kfac_ref import nothing  # noqa: F401
 
 
