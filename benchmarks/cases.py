@@ -7,10 +7,9 @@ same case small, for the tests.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,14 +17,28 @@ import numpy as np
 from benchmarks import straight
 from benchmarks.step import autoencoder
 from benchmarks.step import compare as compare_steps
-from kfac_ref import CurvatureProduct, Network, factored_tikhonov, fisher_matrix
-from kfac_ref.distributions import Categorical
+from benchmarks.step import stages as stages_of
+from kfac_ref import CurvatureProduct, fisher_matrix
+from kfac_ref.gpu.nets import Place
+from kfac_ref.gpu.tasks import (
+    DAMPING,
+    ENCODER,
+    ENCODER_N,
+    LARGE,
+    LARGE_N,
+    SMALL,
+    SMALL_N,
+    dense_net,
+    our_factors,
+    our_inverse,
+    random_net,
+)
+from kfac_ref.gpu.tasks import Net as Problem
 from kfac_ref.layers import AvgPool2d, Conv2d, Dense, Flatten, Tanh
-from kfac_ref.matrices import BlockDiagonal
 from kfac_ref.pairs import propagate
 from kfac_ref.structures import kronecker
 
-DAMPING = 1e-2
+HOST = Place(np.asarray, np.float64)
 Arrays = list[np.ndarray]
 
 
@@ -44,24 +57,9 @@ class Case:
     stages: dict[str, tuple[Callable, Callable]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Problem:
-    """A tanh net with a softmax, its parameters, a batch, and a tangent V."""
-
-    network: Network
-    W: Arrays
-    x: np.ndarray
-    V: Arrays
-
-    @property
-    def flat(self) -> np.ndarray:
-        return self.network.flatten(self.V)
-
-
-def dense_problem(sizes: list[int], N: int) -> Problem:
+def dense_problem(sizes: Sequence[int], N: int) -> Problem:
     """A fully connected net of these widths."""
-    layers = [m for pair in pairwise(sizes) for m in (Dense(*pair), Tanh())]
-    return _problem(layers[:-1], (N, sizes[0]))
+    return dense_net(sizes, N, HOST)
 
 
 def conv_problem(
@@ -82,24 +80,15 @@ def conv_problem(
             AvgPool2d(size - 6),
             Flatten(),
         ]
-    return _problem(layers, (N, size, size, c0))
-
-
-def _problem(layers: list, shape: tuple) -> Problem:
-    rng = np.random.default_rng(20150601)
-    network = Network(layers, Categorical())
-    W, V = network.init(rng), network.init(rng)
-    W = [Wi + 0.05 * rng.standard_normal(Wi.shape) for Wi in W]  # biases not zero
-    return Problem(network, W, rng.standard_normal(shape), V)
+    return random_net(layers, (N, size, size, c0), HOST)
 
 
 def small_net(tiny: bool) -> Problem:
-    return dense_problem([5, 4, 3], 7) if tiny else dense_problem([64, 60, 60, 10], 256)
+    return dense_problem([5, 4, 3], 7) if tiny else dense_problem(SMALL, SMALL_N)
 
 
 def large_net(tiny: bool) -> Problem:
-    sizes = [11, 7, 5, 3] if tiny else [784, 500, 300, 10]
-    return dense_problem(sizes, 13 if tiny else 512)
+    return dense_problem([11, 7, 5, 3], 13) if tiny else dense_problem(LARGE, LARGE_N)
 
 
 def conv_net(tiny: bool, head: bool) -> Problem:
@@ -138,12 +127,6 @@ def factors(tiny: bool = False) -> Case:
     return Case(ours, bare, 1.2, lambda AG, M: (AG, [m / N for m in M[-2 * L :]]))
 
 
-def our_factors(p: Problem) -> Arrays:
-    """A of every layer, then G of every layer: from the inputs to the structure."""
-    blocks = kronecker(propagate(p.network, p.W, p.x)).blocks
-    return [*[b.A for b in blocks], *[b.G for b in blocks]]
-
-
 def inverse(tiny: bool = False) -> Case:
     """Factored Tikhonov damping, then solve, for one vector / bare Cholesky calls."""
     p = large_net(tiny)
@@ -152,10 +135,6 @@ def inverse(tiny: bool = False) -> Case:
     bare = straight.BareCholesky(A, G, p.V, DAMPING)
     ours = partial(our_inverse, curvature, p.flat)
     return Case(ours, bare, 1.2, lambda v, M: (p.network.unflatten(v), M))
-
-
-def our_inverse(curvature: BlockDiagonal, v: np.ndarray) -> np.ndarray:
-    return factored_tikhonov(curvature, DAMPING).solve(v)
 
 
 def product(tiny: bool = False, with_forward: bool = False) -> Case:
@@ -181,10 +160,10 @@ def product_with_forward(tiny: bool = False) -> Case:
 
 def step(tiny: bool = False, dtype: type = np.float64) -> Case:
     """A step of K-FAC, every stage / its bare matrix products and Cholesky calls."""
-    encoder, N = ([11, 7, 5, 3], 13) if tiny else ([784, 1000, 500, 250, 30], 512)
+    encoder, N = ([11, 7, 5, 3], 13) if tiny else (ENCODER, ENCODER_N)
     ours, bare = autoencoder(encoder, N, dtype)
     both = bare.stages
-    stages = {name: (stage, both[name]) for name, stage in ours.stages().items()}
+    stages = {name: (stage, both[name]) for name, stage in stages_of(ours).items()}
     tolerance = 1e-12 if dtype is np.float64 else 1e-4
     return Case(ours, bare, 1.2, partial(compare_steps, ours, bare), tolerance, stages)
 

@@ -5,7 +5,7 @@ arrays, `autograd.numpy` while autograd is tracing, NumPy otherwise. CuPy's arra
 known by their type: they have no `__array_namespace__`. The switch,
 `use("cupy")` or `KFAC_REF_BACKEND=cupy`, governs only the functions that make arrays
 from nothing (`asarray` without `like`: initial parameters, data sets). `to_numpy` is
-the only way from the device to the host. No other file knows about devices.
+the only way from the device to the host. No other file of the core knows of devices.
 """
 
 from __future__ import annotations

@@ -8,12 +8,12 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 
 from kfac_ref.backend import current, use
-from kfac_ref.cli import INTERRUPTED, demo, race, train
+from kfac_ref.cli import INTERRUPTED, demo, gpu, race, train
 from kfac_ref.cli.arguments import Parser
 from kfac_ref.errors import KfacError
 from kfac_ref.optimizer import Diverged
 
-COMMANDS = (demo, race, train)
+COMMANDS = (demo, race, train, gpu)
 DONE, FAILED, REFUSED, UNREAD = 0, 1, 2, 141  # 128 + SIGPIPE
 CODES = {
     DONE: "done",

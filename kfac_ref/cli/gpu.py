@@ -1,0 +1,34 @@
+"""`kfac-ref gpu`: does a card compute what the host computes?"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from kfac_ref.gpu import run
+
+
+def add(commands: Any) -> None:
+    """The command and its option."""
+    gpu = commands.add_parser(
+        "gpu",
+        help="compare a GPU with the host, and time it",
+        description="Compute everything on the host and on the GPU: structures, "
+        "estimates, damping rules, exact products, the quadratic model, twenty steps "
+        "of every optimizer. Print how far they are apart, then the times of the "
+        "benchmarks' tasks beside the card's own matrix products. Exit code 1 if "
+        "anything differs, 2 where no card answers. Needs CuPy, and nothing else.",
+    )
+    gpu.add_argument(
+        "--out",
+        type=Path,
+        default=Path("kfac-ref-gpu.json"),
+        metavar="FILE",
+        help="where all numbers are written (%(default)s)",
+    )
+    gpu.set_defaults(run=_run, backend="numpy")  # arrays are born on the host
+
+
+def _run(options: argparse.Namespace) -> int:
+    return run(options.out)

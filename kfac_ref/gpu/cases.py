@@ -1,0 +1,212 @@
+"""What is compared: every structure with every estimate, every rule, exact products.
+
+The names come from the tables of the package (STRUCTURES, ESTIMATES, RULES, MATRICES),
+so whatever is added there takes part. A pair that mathematics forbids is tried, too:
+host and device must refuse it with the same words.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import product
+from typing import Any
+
+from kfac_ref.damping import RULES, damp
+from kfac_ref.damping.pi import SIZES
+from kfac_ref.estimates import ESTIMATES
+from kfac_ref.fisher import empirical_fisher_matrix, fisher_matrix, ggn_matrix
+from kfac_ref.gpu.comparing import Case, Results
+from kfac_ref.gpu.nets import NETS, Place, Problem, generator, problem
+from kfac_ref.gpu.steps import step_cases
+from kfac_ref.matrices import SymmetricMatrix
+from kfac_ref.products import MATRICES, CurvatureProduct
+from kfac_ref.quadratic_model import QuadraticModel, quadratic_model
+from kfac_ref.structures import STRUCTURES, curvature
+
+DAMPING = 1.0
+NUMBERS = {"damping": DAMPING, "activations": 0.2, "errors": 0.5}  # of the rules
+KINDS = ("kronecker", "block_diagonal", "diagonal")  # of blocks: A (x) G, or not
+CHAIN_DAMPING = {"damping": 0.7}  # of structures that are damped when they are made
+DENSE = {
+    "fisher": lambda p, block: fisher_matrix(p.network, p.params, p.x, block),
+    "ggn": lambda p, block: ggn_matrix(p.network, p.params, p.x, p.y, block),
+    "empirical": lambda p, block: empirical_fisher_matrix(
+        p.network, p.params, p.x, p.y, block
+    ),
+}
+
+
+def all_cases() -> list[Case]:
+    """Everything, group after group."""
+    return [case for group in GROUPS for case in group()]
+
+
+def network_cases() -> Iterator[Case]:
+    """Outputs, loss and gradient of every net."""
+    for net in NETS:
+        yield _case("loss and gradient", net, net, _network)
+
+
+def structure_cases() -> Iterator[Case]:
+    """Every structure of every net from every estimate."""
+    for structure, net, estimate in product(STRUCTURES, NETS, ESTIMATES):
+        compute = partial(_structure, structure, estimate)
+        yield _case(f"structure {structure}", f"{net}, {estimate}", net, compute)
+
+
+def rule_cases() -> Iterator[Case]:
+    """Every rule on every structure; all its options on KINDS, on the chain."""
+    for rule, structure, net in product(RULES, STRUCTURES, ("chain", "images")):
+        all_options = net == "chain" and structure in KINDS
+        for options in rule_options(rule)[: None if all_options else 1]:
+            words = ", ".join(f"{k}={v}" for k, v in options.items())
+            name = ", ".join(filter(None, [net, structure, words]))
+            compute = partial(_rule, rule, structure, options)
+            yield _case(f"rule {rule}", name, net, compute)
+
+
+def exact_cases() -> Iterator[Case]:
+    """The exact matrices: dense, and as products; whole, and every block."""
+    for matrix, kind, net in product(MATRICES, EXACT, NETS):
+        for block in [None, *range(len(NETS[net](generator())[0].shapes))]:
+            name = net if block is None else f"{net}, block {block}"
+            compute = partial(EXACT[kind], matrix, block)
+            yield _case(f"{matrix}, {kind}", name, net, compute)
+
+
+def model_cases() -> Iterator[Case]:
+    """The quadratic model, from exact products and from every structure."""
+    for matrix, net in product(MATRICES, NETS):
+        compute = partial(_exact_model, matrix)
+        yield _case("quadratic model", f"{net}, {matrix} products", net, compute)
+    for structure in STRUCTURES:
+        compute = partial(_approximate_model, structure)
+        yield _case("quadratic model", f"chain, {structure}", "chain", compute)
+
+
+GROUPS: tuple[Callable[[], Iterator[Case]], ...] = (
+    network_cases, structure_cases, rule_cases, exact_cases, model_cases, step_cases,
+)  # fmt: skip
+
+
+def _case(
+    group: str, name: str, net: str, compute: Callable[[Problem], Results]
+) -> Case:
+    """A case that begins with a net at the place."""
+
+    def at(place: Place) -> Results:
+        return compute(problem(net, place))
+
+    return Case(group, name, at)
+
+
+def rule_options(rule: str) -> list[dict[str, Any]]:
+    """The options that a rule is tried with: none, then each of its own."""
+    takes = inspect.signature(RULES[rule]).parameters
+    options: list[dict[str, Any]] = [{}]
+    if "pi" in takes:
+        options += [{"pi": pi} for pi in [*SIZES, "off", 1.7]]
+    if "exact_scalars" in takes:
+        options.append({"exact_scalars": True})
+    if {"scale", "shift"} <= set(takes):
+        options.append({"scale": 0.4, "shift": 0.6})
+    return options
+
+
+def make(structure: str, p: Problem, estimate: str = "expectation") -> SymmetricMatrix:
+    """The structure of the problem, with labels and a generator for all who ask."""
+    samples = 2 if ESTIMATES[estimate].is_random else 1
+    takes = inspect.signature(STRUCTURES[structure]).parameters
+    options: dict[str, Any] = {k: v for k, v in CHAIN_DAMPING.items() if k in takes}
+    return curvature(
+        p.network, p.params, p.x, structure, estimate,
+        y=p.y, rng=generator(), samples=samples, **options,
+    )  # fmt: skip
+
+
+def _network(p: Problem) -> Results:
+    loss, gradient = p.network.loss_and_gradient(p.params, p.x, p.y)
+    z = p.network.predict(p.params, p.x)
+    return {"z": z, "loss": loss, "gradient": gradient}
+
+
+def _structure(structure: str, estimate: str, p: Problem) -> Results:
+    M = make(structure, p, estimate)
+    blocks = enumerate(getattr(M, "blocks", []))  # each for itself: sizes differ
+    return {
+        "matrix": M.to_dense(),
+        "M v": M @ p.v,
+        "solve": M.solve(p.v, DAMPING),
+        "inverse v": M.inverse(DAMPING) @ p.v,
+        "inverse root v": M.power(-0.5, DAMPING) @ p.v,
+        "trace": M.trace(),
+        "logdet": _logdet(M, DAMPING),
+        "norm": M.frobenius_norm(),
+        "eigenvalues": M.eigenvalues(),
+    } | {f"block {i}": block.to_dense() for i, block in blocks}
+
+
+def _rule(rule: str, structure: str, options: dict[str, Any], p: Problem) -> Results:
+    takes = inspect.signature(RULES[rule]).parameters
+    numbers = {name: value for name, value in NUMBERS.items() if name in takes}
+    damped = damp(make(structure, p), rule, **numbers, **options)
+    return {
+        "matrix": damped.to_dense(),
+        "solve": damped.solve(p.v),
+        "inverse v": damped.inverse() @ p.v,
+        "logdet": _logdet(damped, 0.0),
+    }
+
+
+def _logdet(M: SymmetricMatrix, damping: float) -> list[float]:
+    """A sum of P logarithms that may cancel: its error is compared with P, too."""
+    return [M.logdet(damping), float(M.size)]
+
+
+def _dense(matrix: str, block: int | None, p: Problem) -> Results:
+    F = DENSE[matrix](p, block)
+    return {"matrix": F.to_dense(), "norm": F.frobenius_norm()}
+
+
+def _products(matrix: str, block: int | None, p: Problem) -> Results:
+    C = CurvatureProduct(p.network, p.params, p.x, p.y, matrix, block)
+    V = p.normal(C.size, 2)
+    return {
+        "C v": C.product(V[:, 0]),
+        "C V": C.product(V),
+        "form": C.form([V[:, 0], V[:, 1]]),
+        "operator": C.operator() @ V,
+    }
+
+
+def _factors(matrix: str, block: int | None, p: Problem) -> Results:
+    C = CurvatureProduct(p.network, p.params, p.x, p.y, matrix, block)
+    v, u = p.normal(C.size), p.normal(C.columns, 2)
+    return {"B u": C.factor(u), "B^T v": C.factor_transpose(v)}
+
+
+EXACT = {"dense": _dense, "products": _products, "factor B": _factors}
+
+
+def _exact_model(matrix: str, p: Problem) -> Results:
+    C = CurvatureProduct(p.network, p.params, p.x, p.y, matrix)
+    return _model(C, p)
+
+
+def _approximate_model(structure: str, p: Problem) -> Results:
+    return _model(make(structure, p).__matmul__, p)
+
+
+def _model(C: Any, p: Problem) -> Results:
+    """Along two directions; L2 for all parameters alike, and for each by itself."""
+    gradient = p.network.flatten(p.network.gradient(p.params, p.x, p.y))
+    directions, each = [p.v[:, 0], p.v[:, 1]], p.normal(p.network.size) ** 2
+    found: Results = {}
+    for name, l2 in (("one eta", 0.1), ("every eta", each)):
+        model: QuadraticModel = quadratic_model(directions, gradient, C, l2)
+        c = [float(number) for number in model.solve(DAMPING)]
+        found[f"matrix, {name}"] = model.matrix(DAMPING)
+        found[f"minimum, {name}"] = [*c, model.value(c, DAMPING)]
+    return found

@@ -1,0 +1,129 @@
+"""Twenty steps of every optimizer, and of K-FAC with every structure and option.
+
+Rounding grows from step to step, and a decision at the edge (which gamma, is lambda up,
+which label is drawn) would make it jump. So the steps are well damped; and on the chain
+mu is held, for the system for alpha and mu is close to singular where a direction is
+close to the last one. On the other nets both are solved for. A stand-in that rounds in
+its own way shows how far rounding alone carries (tests/test_gpu.py): 20 times less than
+the bound in float64, and 3 times in float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+from kfac_ref.damping import factored_tikhonov, tikhonov
+from kfac_ref.gpu.comparing import Case, Results
+from kfac_ref.gpu.nets import NETS, Place, generator, problem
+from kfac_ref.levenberg_marquardt import LevenbergMarquardt
+from kfac_ref.network import Network
+from kfac_ref.optimizer import (
+    KFAC,
+    SGD,
+    Adam,
+    HessianFree,
+    MovingAverage,
+    NaturalGradient,
+)
+from kfac_ref.optimizer.averages import AVERAGES
+from kfac_ref.optimizer.options import MOMENTA
+from kfac_ref.optimizer.stages import CLIPS
+from kfac_ref.products import MATRICES
+from kfac_ref.structures import STRUCTURES
+
+STEPS, FEW = 20, 6  # of every optimizer and structure; with other options
+FACTORED = ("kronecker", "best_kronecker", "block_tridiagonal")  # A (x) G, damped so
+FIXED = {"learning_rate": 0.3, "momentum": 0.5}
+
+Make = Callable[[Network], Any]
+OPTIMIZERS: dict[str, Make] = {
+    "SGD": lambda net: SGD(net, 0.1, momentum=0.5, nesterov=True),
+    "Adam": lambda net: Adam(net, 0.02),
+    "NaturalGradient": lambda net: NaturalGradient(net, 0.5, lambda_=1.0),
+    "HessianFree": lambda net: HessianFree(
+        net, 0.5, lambda_rule=LevenbergMarquardt(period=2), iterations=5
+    ),
+}
+
+
+def step_cases() -> Iterator[Case]:
+    """Every optimizer on the chain, K-FAC on every net, and K-FAC's options."""
+    for name, make in OPTIMIZERS.items():
+        yield _case(f"{STEPS} steps, {name}", "chain", "chain", make)
+    for structure in STRUCTURES:
+        make = partial(kfac, **with_structure(structure), momentum=0.3)
+        yield _case(f"{STEPS} steps, KFAC", f"chain, {structure}", "chain", make)
+    for net in list(NETS)[1:]:
+        yield _case(f"{STEPS} steps, KFAC", net, net, kfac)
+    for net, options in variants():
+        words = ", ".join(f"{name}={_show(value)}" for name, value in options.items())
+        held = {"momentum": 0.3} if net == "chain" else {}
+        make = partial(kfac, **(held | options))
+        group = f"{FEW} steps, KFAC's options"
+        yield _case(group, f"{net}, {words}", net, make, FEW)
+
+
+def kfac(network: Network, **options: Any) -> KFAC:
+    """K-FAC with every stage in play; lambda moves after every other step."""
+    common: dict[str, Any] = {
+        "lambda_": 1.0,
+        "l2": 0.01,
+        "inverse_every": 3,
+        "gamma_every": 4,
+        "lambda_rule": LevenbergMarquardt(period=2),
+    }
+    return KFAC(network, **(common | options))
+
+
+def with_structure(structure: str) -> dict[str, Any]:
+    """The options that go with a structure: how it is damped and averaged."""
+    rule = factored_tikhonov if structure in FACTORED else tikhonov
+    latest = structure == "eigenvalue_corrected"
+    average = MovingAverage("latest" if latest else "paper")
+    return {"structure": structure, "damping_rule": rule, "average": average}
+
+
+def variants() -> Iterator[tuple[str, dict[str, Any]]]:
+    """A net, and options of K-FAC that lead to other code."""
+    for variant in AVERAGES:
+        yield "words", {"average": MovingAverage(variant, 0.8)}
+    for matrix in (*MATRICES, "approximation"):
+        yield "chain", {"matrix": matrix}
+    for momentum in MOMENTA:
+        yield "chain", {"momentum_of": momentum, **FIXED}
+    for clip in CLIPS:
+        yield "chain", {"norm_constraint": 1e-4, "clip": clip, **FIXED}
+    yield "chain", {"tau_1": 0.5, "tau_2": 0.4, "samples": 3}
+    yield "chain", {"weight_decay": 0.1, "iterates": MovingAverage("plain")}
+    yield "chain", {"reject": True, "damping_in_ratio": False}
+    yield "images", {"position_share": 0.5}
+    yield (
+        "chain",
+        {
+            "structure": ["kronecker", "diagonal", "block_diagonal", "best_kronecker"],
+            "estimate": ["sampled", "empirical", "expectation", "random_signs"],
+            "damping_rule": tikhonov,
+        },
+    )
+
+
+def _show(value: Any) -> str:
+    """An option, in a few words."""
+    return str(getattr(value, "variant", getattr(value, "__name__", value)))
+
+
+def _case(group: str, name: str, net: str, make: Make, steps: int = STEPS) -> Case:
+    def compute(place: Place) -> Results:
+        p = problem(net, place)
+        optimizer, rng = make(p.network), generator()
+        state, losses, lambdas = optimizer.init(p.params), [], []
+        for _ in range(steps):
+            state, trace = optimizer.step(state, p.x, p.y, rng)
+            losses.append(trace.loss)
+            lambdas.append(float(getattr(state, "lambda_", 0.0)))
+        moved = state.theta - p.network.flatten(p.params)
+        return {"theta moved by": moved, "losses": losses, "lambda": lambdas}
+
+    return Case(group, name, compute)
