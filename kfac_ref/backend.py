@@ -219,7 +219,12 @@ def cholesky_solve(L: Array, right: Array) -> Array:
         trsv = scipy.linalg.get_blas_funcs("trsv", (L, right))
         return trsv(L, trsv(L, right, lower=1), lower=1, trans=1)
     if xp is np:
-        return scipy.linalg.cho_solve((L, True), right, check_finite=False)
+        trsm = scipy.linalg.get_blas_funcs("trsm", (L, right))
+        if right.flags.c_contiguous:  # X^T = right^T L^-T L^-1, in BLAS' order already
+            half = trsm(1, L, right.T, side=1, lower=1, trans_a=1)
+            return trsm(1, L, half, side=1, lower=1, overwrite_b=1).T
+        half = trsm(1, L, right, lower=1)
+        return trsm(1, L, half, lower=1, trans_a=1, overwrite_b=1)
     return solve_triangular(L, solve_triangular(L, right), transpose=True)
 
 

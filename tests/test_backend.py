@@ -350,6 +350,18 @@ def test_cholesky_solve(xp, rng, shape, dtype):
     assert_exact(X, expected, 1e-12 if dtype == "float64" else 1e-4)
 
 
+def test_cholesky_solve_in_every_numpy_layout(rng):
+    """C, Fortran, neither: the same columns; the right-hand side stays as it was."""
+    expected = rng.standard_normal((5, 3))
+    right = M @ expected
+    wide = np.zeros((10, 6))
+    wide[::2, ::2] = right
+    for laid_out in (right, np.asfortranarray(right), wide[::2, ::2]):
+        for L in (FACTOR, np.asfortranarray(FACTOR)):
+            assert_exact(backend.cholesky_solve(L, laid_out), expected)
+        np.testing.assert_array_equal(laid_out, right)
+
+
 @pytest.mark.parametrize("shape", [(5,), (5, 3)])
 @pytest.mark.parametrize("transpose", [False, True])
 def test_solve_triangular(xp, rng, shape, transpose):

@@ -93,6 +93,7 @@ def test_full_size_is_what_the_bounds_are_about(name, monkeypatch):
         "dense Fisher, convolutions": (8, [1, 12, 20], 10, 256, False),
         "dense Fisher, convolutions and dense": (8, [1, 8, 16], 10, 256, True),
         "step": ([784, 1000, 500, 250, 30], 512, np.float64),
+        "step, to the proposal": ([784, 1000, 500, 250, 30], 512, np.float64),
         "step, float32": ([784, 1000, 500, 250, 30], 512, np.float32),
     }
     assert found[name] == expected.get(name, sizes["large"])

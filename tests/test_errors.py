@@ -261,3 +261,19 @@ def test_located_without_an_error_does_nothing():
     with errors.located("layer 3"):
         passed = True
     assert passed
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.filterwarnings("error")
+def test_numbers_whose_squares_overflow_are_finite(xp, dtype):
+    largest = float(np.finfo(dtype).max)
+    for numbers, finite in (
+        ([[1.0, -2.0], [3.0, 4.0]], True),
+        ([[1.0, -largest], [largest, 4.0]], True),  # the sum of the squares is infinite
+        ([[1.0, np.nan], [3.0, 4.0]], False),
+        ([[1.0, np.inf], [-np.inf, 4.0]], False),
+        ([[1.0, largest], [-np.inf, 4.0]], False),
+    ):
+        array = xp.asarray(np.array(numbers, dtype))
+        assert errors.all_finite(array) is finite
+        assert errors.all_finite(array.T) is finite

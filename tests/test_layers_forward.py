@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +14,7 @@ from kfac_ref.layers import (
     Embedding,
     LayerStandardize,
     ScaleShift,
+    Sigmoid,
 )
 
 small = st.integers(1, 4)
@@ -100,3 +102,17 @@ def test_frozen_statistics_keep_the_output_but_not_the_derivative(xp, rng):
     assert_exact(z, y)
     dy = xp.asarray(rng.normal(size=(2, 7, 3, 5)))
     assert relative_error(frozen.vjp([], kept, dy), own.vjp([], tape, dy)) > 0.1
+
+
+@pytest.mark.filterwarnings("error")
+def test_sigmoid_in_both_tails(xp):
+    """y and y (1 - y), by exp(-|x|), which is them where it is below eps."""
+    near = np.array([-1e300, -745.0, -700.0, -40.0, 40.0, 700.0, 1e300, np.inf])
+    tail = np.exp(-abs(near))
+    y, slope = (host(part) for part in Sigmoid().forward([], xp.asarray(near)))
+    assert_exact(y[:4], tail[:4] / (1 + tail[:4]))
+    assert (y[4:] == 1.0).all()
+    assert_exact(slope, tail / (1 + tail) ** 2)
+    y, slope = Sigmoid().forward([], xp.asarray(np.array([-1e10, 1e10], np.float32)))
+    assert y.dtype == slope.dtype == np.float32
+    assert host(y).tolist() == [0.0, 1.0] and host(slope).tolist() == [0.0, 0.0]

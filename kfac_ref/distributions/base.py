@@ -153,6 +153,9 @@ class Diagonal(Distribution):
     def root_transpose(self, z: Array, v: Array) -> Array:
         return self.root_diagonal(z) * v
 
+    def fisher_product(self, z: Array, v: Array) -> Array:
+        return self.root_diagonal(z) ** 2 * v
+
 
 def check_dtype(z: Array, y: Array, also: str = "") -> None:
     """ValueRangeError unless labels are floats of z's dtype, or of a kind in `also`.

@@ -7,7 +7,7 @@ import numpy as np
 from kfac_ref.backend import Array, asarray, get_xp
 from kfac_ref.distributions.base import Diagonal, check_dtype
 from kfac_ref.errors import ValueRangeError, check_shape
-from kfac_ref.layers.activations import fold, sigmoid
+from kfac_ref.layers.activations import fold, halves, sigmoid
 
 
 class Bernoulli(Diagonal):
@@ -32,12 +32,14 @@ class Bernoulli(Diagonal):
             )
 
     def nll(self, z: Array, y: Array) -> Array:
-        sign, e, against = self._fold(z, y)
-        return (against * (sign * z) + get_xp(z).log1p(e)).sum(axis=-1)
+        positive, e = fold(z)
+        against = (positive - y.astype(z.dtype)) * z  # what z says against the label
+        return (against + get_xp(z).log1p(e)).sum(axis=-1)
 
     def gradient(self, z: Array, y: Array) -> Array:
-        sign, e, against = self._fold(z, y)  # p - y would lose digits for p close to y
-        return sign * (against - (1.0 - against) * e) / (1.0 + e)
+        (up, down), y = halves(z), y.astype(z.dtype)
+        # (1 - y) p - y (1 - p); p - y would lose digits for p close to y
+        return ((1.0 - y) * up - y * down) / (up + down)
 
     def root_diagonal(self, z: Array) -> Array:
         _, root = fold(0.5 * z)  # exp(-|z|/2)
@@ -46,8 +48,3 @@ class Bernoulli(Diagonal):
     def sample(self, z: Array, rng: np.random.Generator, samples: int) -> Array:
         u = asarray(rng.random((samples, *z.shape)), like=z)
         return (u < sigmoid(z.astype(u.dtype))).astype(z.dtype)
-
-    def _fold(self, z: Array, y: Array) -> tuple[Array, Array, Array]:
-        """The sign of z, exp(-|z|), and the label's share of what z speaks against."""
-        (positive, e), y = fold(z), y.astype(z.dtype)
-        return 2.0 * positive - 1.0, e, positive * (1.0 - y) + (1.0 - positive) * y

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from kfac_ref.backend import Array, get_xp
 from kfac_ref.errors import not_written
 from kfac_ref.layers.base import Layer, Tape
@@ -63,10 +65,9 @@ class Sigmoid(Elementwise):
         return self.forward([], x)[1]
 
     def forward(self, params: list[Array], x: Array) -> tuple[Array, Tape]:
-        positive, e = fold(x)
-        s = 1.0 / (1.0 + e)
-        y = (positive + (1.0 - positive) * e) * s
-        return y, e * s * s  # y (1 - y) would lose its digits where y is close to 1
+        up, down = halves(x)
+        root = 1.0 / (up + down)  # y (1 - y) would lose its digits for y close to 1
+        return up * root, root * root
 
 
 class Softplus(Elementwise):
@@ -89,6 +90,19 @@ class Identity(Elementwise):
         return get_xp(x).ones_like(x)
 
 
+def halves(x: Array) -> tuple[Array, Array]:
+    """exp(x/2) and exp(-x/2): with r = 1 / (their sum), sigmoid(x) = exp(x/2) r.
+
+    And 1 - sigmoid(x) = exp(-x/2) r, and the product of the two is r^2. Nothing is lost
+    in either tail, and nothing overflows: where x is cut off, sigmoid(x) has long been
+    1 or 0 to the last bit.
+    """
+    xp = get_xp(x)
+    largest = 1.5 * math.log(float(xp.finfo(x.dtype).max))
+    up = xp.exp(0.5 * xp.clip(x, -largest, largest))
+    return up, 1.0 / up
+
+
 def fold(x: Array) -> tuple[Array, Array]:
     """Is x > 0, as 1 or 0, and e = exp(-|x|), which cannot overflow.
 
@@ -106,6 +120,6 @@ def softplus(x: Array) -> Array:
 
 
 def sigmoid(x: Array) -> Array:
-    """1 / (1 + exp(-x)), accurate in both tails: 1 / (1 + e) or e / (1 + e)."""
-    positive, e = fold(x)
-    return (positive + (1.0 - positive) * e) / (1.0 + e)
+    """1 / (1 + exp(-x)), accurate in both tails."""
+    up, down = halves(x)
+    return up / (up + down)

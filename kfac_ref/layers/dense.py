@@ -55,7 +55,8 @@ class Dense(Layer):
         if dx is None:
             return dy
         rows = dx.reshape(-1, self.d_in) @ params[0][: self.d_in]
-        return dy + rows.reshape(dy.shape)
+        dy += rows.reshape(dy.shape)
+        return dy
 
     def vjp(self, params: list[Array], tape: Tape, dy: Array) -> Array:
         rows = dy.reshape(-1, self.d_out)  # one matrix product for all vectors

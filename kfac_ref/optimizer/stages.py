@@ -26,8 +26,8 @@ from typing import Any
 
 import numpy as np
 
-from kfac_ref.backend import Array, asarray, get_xp
-from kfac_ref.errors import NotFinite, ValueRangeError, check_number
+from kfac_ref.backend import Array, asarray
+from kfac_ref.errors import NotFinite, ValueRangeError, all_finite, check_number
 from kfac_ref.matrices import BlockTridiagonalInverse, SymmetricMatrix
 from kfac_ref.network import Forward, Network
 from kfac_ref.products import CurvatureProduct
@@ -152,12 +152,9 @@ def check_finite_stage(stage: str, value: Array | float, network: Network) -> No
         if not math.isfinite(value):
             raise Diverged(stage)
         return
-    xp = get_xp(value)
-    if not bool(xp.all(xp.isfinite(value))):
+    if not all_finite(value):
         parts = zip(network.names, network.unflatten(value), strict=True)
-        raise Diverged(
-            stage, next(n for n, D in parts if not bool(xp.all(xp.isfinite(D))))
-        )
+        raise Diverged(stage, next(name for name, D in parts if not all_finite(D)))
 
 
 class Diverged(ValueRangeError):
