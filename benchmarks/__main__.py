@@ -18,6 +18,13 @@ from benchmarks.peers import COMPARED, PEERS
 ROOT = Path(__file__).parent.parent
 
 
+# glibc keeps what is freed, instead of giving it back and asking for it page by page
+KEEP_MEMORY = {
+    "MALLOC_TRIM_THRESHOLD_": str(2**30),
+    "MALLOC_MMAP_THRESHOLD_": str(2**25),
+}
+
+
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
@@ -31,6 +38,11 @@ def options() -> argparse.Namespace:
     )
     parser.add_argument("--no-peers", action="store_true", help="the baselines only")
     parser.add_argument(
+        "--give-back",
+        action="store_true",
+        help="let glibc give freed memory back to the system, as it does by default",
+    )
+    parser.add_argument(
         "--out", type=Path, default=report.HERE / "results" / "latest.json"
     )
     parser.add_argument(
@@ -42,12 +54,15 @@ def options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def run(python: str, task: str, against: str, threads: int, rounds: int) -> dict:
+def run(
+    python: str, task: str, against: str, threads: int, rounds: int, give_back: bool
+) -> dict:
     """One task in a process of its own, with so many BLAS threads."""
     number = str(threads)
     limits = dict.fromkeys(["OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"], number)
     limits |= {"MKL_NUM_THREADS": number, "PYTHONPATH": str(ROOT)}
     limits |= {"JAX_PLATFORMS": "cpu", "KFAC_REF_BACKEND": "numpy"}
+    limits |= {} if give_back else KEEP_MEMORY
     if threads == 1:  # the only thread limit that XLA heeds
         limits["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"
     done = subprocess.run(
@@ -83,7 +98,7 @@ def main() -> int:
         known = CASES if against == "baseline" else COMPARED
         for task in [task for task in known if given.task in task]:
             for threads in given.threads:
-                row = run(python, task, against, threads, given.rounds)
+                row = run(python, task, against, threads, given.rounds, given.give_back)
                 rows.append(row)
                 print(report.table([row]).splitlines()[-1], flush=True)
     failed = [row for row in rows if row["against"] == "baseline" and "skipped" in row]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import straight
-from benchmarks.step import autoencoder
+from benchmarks.step import ToProposal, autoencoder
 from benchmarks.step import compare as compare_steps
 from benchmarks.step import stages as stages_of
 from kfac_ref import CurvatureProduct, fisher_matrix
@@ -39,6 +39,7 @@ from kfac_ref.pairs import propagate
 from kfac_ref.structures import kronecker
 
 HOST = Place(np.asarray, np.float64)
+PART = "step, to the proposal"
 Arrays = list[np.ndarray]
 
 
@@ -158,14 +159,23 @@ def product_with_forward(tiny: bool = False) -> Case:
     return product(tiny, with_forward=True)
 
 
+def autoencoder_size(tiny: bool) -> tuple[Sequence[int], int]:
+    return ([11, 7, 5, 3], 13) if tiny else (ENCODER, ENCODER_N)
+
+
 def step(tiny: bool = False, dtype: type = np.float64) -> Case:
     """A step of K-FAC, every stage / its bare matrix products and Cholesky calls."""
-    encoder, N = ([11, 7, 5, 3], 13) if tiny else (ENCODER, ENCODER_N)
-    ours, bare = autoencoder(encoder, N, dtype)
+    ours, bare = autoencoder(*autoencoder_size(tiny), dtype)
     both = bare.stages
     stages = {name: (stage, both[name]) for name, stage in stages_of(ours).items()}
     tolerance = 1e-12 if dtype is np.float64 else 1e-4
     return Case(ours, bare, 1.2, partial(compare_steps, ours, bare), tolerance, stages)
+
+
+def step_to_proposal(tiny: bool = False) -> Case:
+    """The part of a step that other libraries have, too."""
+    part = ToProposal(autoencoder(*autoencoder_size(tiny), np.float64)[0])
+    return Case(part, part.baseline, 1.2, part.compare)
 
 
 def step_32(tiny: bool = False) -> Case:
@@ -183,4 +193,5 @@ CASES: dict[str, Callable[[bool], Case]] = {
     "Fisher-vector product, with forward": product_with_forward,
     "step": step,
     "step, float32": step_32,
+    PART: step_to_proposal,
 }

@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 
-from benchmarks.cases import Problem, large_net, small_net
+from benchmarks.cases import PART, Case, Problem, large_net, small_net
 
 Arrays = list[np.ndarray]
 
@@ -26,6 +26,7 @@ COMPARED = [  # the tasks that peers do, too
     "Kronecker factors",
     "damped inverse",
     "Fisher-vector product",
+    PART,
 ]
 PEERS = {  # name: module, function, package on PyPI
     "curvlinops": ("torch_peers", "curvlinops", "curvlinops-for-pytorch"),
@@ -34,11 +35,16 @@ PEERS = {  # name: module, function, package on PyPI
     "ASDL": ("more_torch_peers", "asdl", "asdfghjkl"),
     "KFAC-JAX": ("jax_peer", "kfac_jax", "kfac-jax"),
 }
+STEPS = {  # those with a peer of the step
+    "curvlinops": ("step_peers", "curvlinops", "curvlinops-for-pytorch"),
+}
 
 
-def find(name: str, task: str) -> tuple:
+def find(name: str, task: str, case: Case) -> tuple:
     """The peer's function, the comparison, and the peer's version."""
-    module, function, package = PEERS[name]
+    if task == PART and name not in STEPS:
+        raise Absent("no step is written for it here")
+    module, function, package = (STEPS if task == PART else PEERS)[name]
     try:
         found = f"{package} {version(package)}"
         framework = "jax" if module == "jax_peer" else "torch"
@@ -46,6 +52,8 @@ def find(name: str, task: str) -> tuple:
         peer = getattr(importlib.import_module(f"benchmarks.{module}"), function)
     except (ImportError, PackageNotFoundError) as error:
         raise Absent(f"not installed ({error})") from error
+    if task == PART:
+        return *peer(case.ours), found
     return *peer(task, problem(task)), found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -100,6 +101,42 @@ def compare(
         np.array(bare.losses),
     ]
     return found, expected
+
+
+class ToProposal:
+    """What libraries without a quadratic model have of a step, and no more.
+
+    Gradient, statistics of the batch from one sampled label, factored damping, and the
+    proposal; no average, no L2, no model, and no loss afterwards.
+    """
+
+    def __init__(self, step: Step):
+        self.step = step
+        self.bare = BareStep(replace(given(step), weight=1.0, l2=0.0))
+
+    def __call__(self) -> tuple[Any, Any, Any]:
+        """The gradient, the statistics, the proposal."""
+        k, s, x = self.step.kfac, self.step.state, self.step.x
+        forward = forward_stage(k.network, s.theta, x)
+        _, gradient = loss_stage(forward, x, 0.0)
+        newest = statistics_stage(forward, x, np.random.default_rng(SEED))
+        damped = damping_stage(newest, s.lambda_, k.damping_rule)
+        return gradient, newest, proposal_stage(damped, gradient)
+
+    def baseline(self) -> dict[str, Arrays]:
+        """The bare products of these stages."""
+        names = "gradient", "statistics", "proposal"
+        return {name: self.bare.stages[name]() for name in names}
+
+    def compare(self, ours: tuple, made: dict[str, Arrays]) -> tuple[Arrays, Arrays]:
+        """Gradient, A, G and proposal of every layer."""
+        unflatten, N = self.step.kfac.network.unflatten, len(self.step.x)
+        gradient, newest, direction = ours
+        L, blocks = len(newest.blocks), newest.blocks
+        factors = [b.A for b in blocks] + [b.G for b in blocks]
+        sums = made["gradient"][-L:] + made["statistics"][-2 * L :]
+        found = [*unflatten(gradient), *factors, *unflatten(direction)]
+        return found, [M / N for M in sums] + made["proposal"]
 
 
 def autoencoder(encoder: Sequence[int], N: int, dtype: type) -> tuple[Step, BareStep]:

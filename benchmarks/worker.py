@@ -10,22 +10,10 @@ import os
 import sys
 from typing import Any
 
-import numpy as np
-
 from benchmarks.cases import CASES
 from benchmarks.measure import Time, interleaved, relative_error
 
 PEERS_ERROR = 1e-10  # a little more than a baseline is given
-
-
-def settle() -> None:
-    """Bring the memory allocator into the state of a program that has been running.
-
-    glibc returns freed memory to the system, and page faults on its return are up to a
-    quarter of the time of our shortest tasks; it stops doing so, below 60 MB, once an
-    array of nearly 32 MB has been freed.
-    """
-    np.ones(31 * 2**17)
 
 
 def measure(task: str, against: str, rounds: int) -> dict[str, Any]:
@@ -39,13 +27,12 @@ def measure(task: str, against: str, rounds: int) -> dict[str, Any]:
         from benchmarks.peers import Absent, find
 
         try:
-            other, compare, row["version"] = find(against, task)
+            other, compare, row["version"] = find(against, task, case)
         except Absent as reason:
             return row | {"skipped": str(reason)}
     error = relative_error(*compare(case.ours(), other()))
     if not error <= (case.tolerance if against == "baseline" else PEERS_ERROR):
         return row | {"skipped": f"another result: relative error {error:.1e}"}
-    settle()
     ours, others = interleaved([case.ours, other], rounds)
     row |= times(ours, others) | {"error": error}
     for name, functions in case.stages.items():
