@@ -140,8 +140,9 @@ def to_numpy(array: Array) -> np.ndarray:
 
 def free_memory(like: Array) -> float:
     """Bytes that are free where `like` is; infinite where nothing tells."""
-    if get_xp(like).__name__ == "cupy":
-        return float(_load_cupy().cuda.runtime.memGetInfo()[0])
+    cupy: Any = get_xp(like)
+    if cupy.__name__ == "cupy":
+        return float(cupy.cuda.runtime.memGetInfo()[0])
     try:
         with open("/proc/meminfo") as lines:  # Linux
             return next(1024.0 * int(w[1]) for w in map(str.split, lines)

@@ -28,7 +28,8 @@ def write_whole(path: str | Path, content: bytes) -> Path:
         else:
             _replace(place, content)
     except OSError as error:
-        error.filename = str(path)
+        if error.errno:  # without a number it has words of its own
+            error.filename = str(path)
         raise
     return path
 

@@ -15,6 +15,7 @@ from helpers import assert_exact, host, relative_error
 from kfac_ref.comparison.table import Comparison, Row
 from kfac_ref.datasets import DatasetError, DatasetMissing
 from kfac_ref.demo import measuring
+from kfac_ref.demo import problem as problem_module
 from kfac_ref.demo.problem import (
     LARGEST,
     Problem,
@@ -114,6 +115,8 @@ def test_nets_that_are_too_large_are_refused_with_the_number():
 
 def test_without_tqdm_the_error_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "tqdm", None)
+    assert progress([3, 1], "nobody is looking") == [3, 1]
+    monkeypatch.setattr(problem_module, "watched", lambda: True)
     with pytest.raises(ExtraMissing, match=r"tqdm is needed.*pip install tqdm$"):
         progress([], "nothing")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import tracemalloc
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import distribution_cases
 import kfac_ref.backend
 import kfac_ref.limits
 import matrix_cases
+import strict
 from helpers import assert_exact, host
 from kfac_ref import CurvatureProduct, curvature, definition, fisher_matrix
 from kfac_ref.comparison.distances import (
@@ -32,6 +34,7 @@ from kfac_ref.layers import Dense, ReLU
 from kfac_ref.levenberg_marquardt import LevenbergMarquardt
 from kfac_ref.matrices import Dense as DenseMatrix
 from kfac_ref.matrices import EigenKronecker, Kronecker
+from kfac_ref.nearest_kronecker import LANCZOS
 from kfac_ref.network import Network
 from kfac_ref.optimizer import SGD, Adam, HessianFree
 from kfac_ref.pairs import given_pairs
@@ -128,6 +131,23 @@ def test_nearest_product_when_two_singular_values_nearly_tie(xp, rng):
         least = np.linalg.norm(np.linalg.svd(R)[1][1:])
         found = host(build("best_kronecker", pairs).to_dense())
         assert math.isclose(np.linalg.norm(found - F), least, rel_tol=1e-12)
+
+
+def test_nearest_product_of_many_singular_values_that_are_close(rng):
+    """F = sum_i w_i (u_i u_i^T) (x) (v_i v_i^T): the nearest is the largest term.
+
+    There are more of them than vectors are kept: the iterations begin again, often.
+    """
+    w = 1.0 - 0.01 * np.arange(LANCZOS + 5)
+    rng.shuffle(w)
+    U = np.linalg.qr(rng.normal(size=(23, 23)))[0][: len(w)]
+    V = np.linalg.qr(rng.normal(size=(29, 29)))[0][: len(w)]
+    pairs = given_pairs(
+        [U[:, None]], [(V * np.sqrt(len(w) * w[:, None]))[None, :, None]]
+    )
+    found, i = build("best_kronecker", pairs).blocks[0], w.argmax()
+    expected = np.kron(np.outer(U[i], U[i]), np.outer(V[i], V[i]))
+    assert_exact(found.to_dense(), expected, 1e-10)  # 100 eps over the gap
 
 
 @pytest.mark.parametrize("d, o", [(5, 3), (1, 3), (5, 1), (1, 1)])
@@ -372,6 +392,13 @@ def test_a_factor_that_is_too_wide(crowded, rng):
     net = Network([Dense(40, 2)], Categorical())
     with pytest.raises(TooLarge, match="factor A or G.*use structure 'diagonal'"):
         curvature(net, net.init(rng), rng.normal(size=(3, 40)))
+
+
+def test_free_memory_of_a_device_is_what_it_says(monkeypatch):
+    runtime = SimpleNamespace(memGetInfo=lambda: (12_000, 99_000))  # free, total
+    cuda = SimpleNamespace(runtime=runtime)
+    monkeypatch.setattr(strict.xp, "cuda", cuda, raising=False)
+    assert kfac_ref.backend.free_memory(strict.xp.ones(3)) == 12_000.0
 
 
 def test_free_memory_is_a_number_of_bytes(monkeypatch):

@@ -139,7 +139,7 @@ def rule_is_refused(rule, structure, net, options):
         "diagonal",
     )
     chain = structure == "block_tridiagonal" and net == "images"
-    return chain or not (rule == "tikhonov" or factors or diagonal)
+    return chain or not (rule in ("tikhonov", "by_kind") or factors or diagonal)
 
 
 def is_refused(case):

@@ -18,7 +18,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from kfac_ref.damping import tikhonov
+from kfac_ref.damping import by_kind, tikhonov
 from kfac_ref.distributions import Categorical
 from kfac_ref.errors import NotPositiveDefinite, ValueRangeError
 from kfac_ref.layers import Dense, Tanh
@@ -258,7 +258,7 @@ def kinds():
         ((*inside, "blocks"), [{"kind": "Popen"}], r"blocks\[0\]: expected a kind of"),
         ((*block, "A"), {"array": 0}, r"blocks\[0\]: not a Kronecker: .*factor A"),
         (("state", "damped", "damping_inside"), "x", "damping_inside: expected bool"),
-        (("state", "damped", "name"), 3, "state.damped.name: expected str"),
+        (("state", "damped", "name"), 3, "state.damped: .*name: expected words"),
         (("state", "place", "seen"), 8, "state.place.seen: expected at most 7, found"),
         (("state", "place", "order"), {"array": 0}, "place.order: expected a permut"),
         (("state", "iterates", "value"), None, "state.iterates: expected a value if"),
@@ -296,7 +296,7 @@ def test_a_part_of_another_kind(files, part, value, message):
 def test_the_average_of_another_structure(files, tmp_path):
     """K-FAC's own file, and an optimizer of the same net with other structures."""
     net = files["K-FAC"][0].network
-    options = dict(KEPT, damping_rule=tikhonov, average=MovingAverage("latest"))
+    options = dict(KEPT, damping_rule=by_kind, average=MovingAverage("latest"))
     for structure, message in (
         ("diagonal", r"blocks\[0\]: expected Diagonal, found Kronecker"),
         ("full", "state.average.value: expected Dense, found BlockDiagonal"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -516,11 +517,13 @@ def broken(stage, params, x, y, xp):
         params[0] = xp.asarray(np.vstack([np.zeros((5, 4)), host(params[0])[5:]]))
         x, y = 1e160 * x, 1e150 * y
         options["estimate"] = "expectation"
-    elif stage in ("statistics", "damped matrix"):  # A of layer 0 is 1e320
+    elif stage == "statistics":  # A of layer 0 is 1e320
         params[0] = xp.asarray(np.vstack([np.zeros((5, 4)), host(params[0])[5:]]))
         x = 1e160 * x
-        if stage == "damped matrix":  # a chain is looked at where it is damped
-            options["structure"] = "block_tridiagonal"
+    elif stage == "damped matrix":  # pi gamma is 1e350
+        options["damping_rule"] = partial(factored_tikhonov, pi=1e200)
+        options["lambda_"] = 1e300
+        options["structure"] = "block_tridiagonal"
     elif stage == "proposal":  # of layer 2
         options["damping_rule"] = nearly_zero
         y = 1e10 * y

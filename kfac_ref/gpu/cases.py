@@ -61,7 +61,9 @@ def rule_cases() -> Iterator[Case]:
     for rule, structure, net in product(RULES, STRUCTURES, ("chain", "images")):
         all_options = net == "chain" and structure in KINDS
         for options in rule_options(rule)[: None if all_options else 1]:
-            words = ", ".join(f"{k}={v}" for k, v in options.items())
+            words = ", ".join(
+                f"{k}={getattr(v, '__name__', v)}" for k, v in options.items()
+            )
             name = ", ".join(filter(None, [net, structure, words]))
             compute = partial(_rule, rule, structure, options)
             yield _case(f"rule {rule}", name, net, compute)
@@ -112,6 +114,8 @@ def rule_options(rule: str) -> list[dict[str, Any]]:
         options.append({"exact_scalars": True})
     if {"scale", "shift"} <= set(takes):
         options.append({"scale": 0.4, "shift": 0.6})
+    if {"kronecker", "other"} <= set(takes):
+        options.append({"kronecker": RULES["tikhonov"], "other": RULES["tikhonov"]})
     return options
 
 

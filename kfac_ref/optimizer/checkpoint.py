@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from kfac_ref.backend import Array, asarray, to_numpy
-from kfac_ref.errors import KfacError, check_generator, choose
+from kfac_ref.errors import KfacError, check_generator, choose, describe
 from kfac_ref.files import write_whole
 from kfac_ref.network import Network
 from kfac_ref.optimizer.archive import CheckpointError, pack, unpack
@@ -142,7 +142,7 @@ def _check_origin(header: Any, optimizer: Any) -> None:
     ):
         if header[key] not in known:
             raise CheckpointError(
-                f"{what}: expected {known[0]!r}, found {header[key]!r:.60}"
+                f"{what}: expected {known[0]!r}, found {describe(header[key])}"
             )
     if header.keys() != HEADER:
         raise CheckpointError(f"header: expected {', '.join(sorted(HEADER))}")

@@ -10,7 +10,7 @@ import numpy as np
 
 from kfac_ref.backend import to_numpy
 from kfac_ref.comparison.distances import relative_frobenius_error
-from kfac_ref.errors import ShapeError, check_finite
+from kfac_ref.errors import ShapeError, check_finite, located
 from kfac_ref.matrices import SymmetricMatrix
 from kfac_ref.plotting.style import APPROXIMATION, ERROR, EXACT, new_figure, styled
 from kfac_ref.plotting.words import shortened
@@ -70,8 +70,9 @@ def heat_maps(
 
 
 def _entries(what: str, matrix: SymmetricMatrix) -> np.ndarray:
-    dense = matrix.to_dense()
-    check_finite(what, dense)
+    with located(what):
+        dense = matrix.to_dense()
+        check_finite("entries", dense)
     return to_numpy(dense)
 
 

@@ -9,6 +9,7 @@ import cupy
 import pytest
 from host_memory import NoDevice
 
+from kfac_ref import backend
 from kfac_ref.errors import BackendError
 from kfac_ref.gpu import device
 
@@ -30,7 +31,7 @@ def chains(source):
 
 def test_every_name_exists():
     seen = set()
-    for first, *rest in chains(inspect.getsource(device)):
+    for first, *rest in chains(inspect.getsource(device) + inspect.getsource(backend)):
         found = NAMES[first]()
         for name in rest:
             assert hasattr(found, name), (first, *rest)
@@ -38,6 +39,7 @@ def test_every_name_exists():
         seen.add(".".join([first, *rest]))
     assert {"card.synchronize", "card.id"} < seen
     assert {"runtime.getDeviceProperties", "runtime.driverGetVersion"} < seen
+    assert "cupy.cuda.runtime.memGetInfo" in seen
     assert {"cupy.cuda.Device", "cupy.cuda.runtime", "cupy.__version__"} < seen
 
 
@@ -45,6 +47,7 @@ def test_the_calls_end_at_the_device_that_is_missing():
     runtime = cupy.cuda.runtime
     for call in (
         lambda: runtime.getDeviceProperties(0),
+        runtime.memGetInfo,
         cupy.cuda.Device,
         lambda: cupy.cuda.Device(0).synchronize(),
     ):
