@@ -52,7 +52,7 @@ class NotFinite(ValueRangeError):
     """An array holds NaN or infinity."""
 
 
-class TooLarge(KfacError, MemoryError):
+class TooLarge(MemoryError, KfacError):  # in this order: MemoryError has a __new__
     """A dense array that does not fit into memory; nothing was allocated."""
 
 

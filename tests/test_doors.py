@@ -226,7 +226,7 @@ def test_every_function_and_every_argument_is_in_the_list():
     titles = {title(function) for function in GOOD}
     classes = {"KFAC", "SGD", "Adam", "NaturalGradient", "HessianFree"}  # options
     plain = {  # made by the package, or checked where numbers are
-        "Pairs", "SymmetricMatrix", "RULES", "Comparison", "Row", "Built",
+        "Pairs", "Place", "SymmetricMatrix", "RULES", "Comparison", "Row", "Built",
         "CheckpointError", "Diverged", "History", "MovingAverage", "Proposal", "Run",
         "State", "Trace", "TrainingDiverged", "Verdict", "growing_batches",
         "load_state", "save_state",

@@ -213,6 +213,7 @@ FUNCTIONS = {
         rules.separate(matrix(name), n(0.5), n(2), n(0.25), n(1), n(2.0))
         for name in ("kronecker",)
     ],
+    rules.by_kind: lambda n: rules.by_kind(matrix("block_diagonal"), n(0.5)),
     rules.block_by_block: lambda n: rules.block_by_block(
         matrix("block_diagonal"), n(0.5), [rules.tikhonov] * 4
     ),
@@ -259,7 +260,7 @@ FUNCTIONS = {
     check_share: lambda n: [check_share("share", n(share)) for share in (0.5, 1)],
     dense_blocks: lambda n: dense_blocks(cases.pairs(PLAIN), [n(1)]),
     nearest_kronecker: lambda n: nearest_kronecker(
-        cases.pairs(PLAIN), n(1), np.eye(3, dtype=np.float32)
+        cases.pairs(PLAIN), n(1), *(2 * np.eye(d, dtype=np.float32) for d in (5, 3))
     ),
     statistics.statistics_stage: lambda n: statistics.statistics_stage(
         cases.images(PLAIN).run(cases.start(cases.images(PLAIN)), cases.PIXELS),
@@ -292,6 +293,11 @@ NO_DOORS = {  # module or function: why its numbers are not looked at
     "kfac_ref.matrices.definite": "behind the methods of matrices, which check",
     "kfac_ref.matrices.dense": "behind the methods of matrices, which check",
     "kfac_ref.damping.parts": "behind the rules, which check",
+    "kfac_ref.exact_blocks.add_stacked": "behind dense_blocks, which checks",
+    "kfac_ref.gpu": "sizes that are written there",
+    "kfac_ref.limits": "sizes of arrays",
+    "kfac_ref.optimizer.batches": "behind train, which checks",
+    "kfac_ref.products.check_vector": "compares a shape",
     "kfac_ref.layers.base": "compares a shape",
     "kfac_ref.layers.patches": "behind the layers, which check",
     "kfac_ref.layers.arguments": "they are the checks",

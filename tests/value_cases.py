@@ -46,6 +46,11 @@ from kfac_ref.estimates import (
     RandomSigns,
     Sampled,
 )
+from kfac_ref.files import NotWritable
+from kfac_ref.gpu import cases as gpu_cases
+from kfac_ref.gpu import comparing as gpu_comparing
+from kfac_ref.gpu import nets, tasks, timing
+from kfac_ref.gpu.device import Device
 from kfac_ref.hessian import HessianProduct
 from kfac_ref.layers import (
     AvgPool2d,
@@ -101,9 +106,12 @@ from kfac_ref.optimizer import (
     Verdict,
 )
 from kfac_ref.optimizer.baselines import AdamState, Baseline, SGDState, Step
+from kfac_ref.optimizer.encoding import Decoder
+from kfac_ref.optimizer.expected import Fit
 from kfac_ref.optimizer.hessian_free import HessianFreeState, HessianFreeStep
 from kfac_ref.optimizer.natural_gradient import NaturalGradientState
 from kfac_ref.optimizer.options import Options
+from kfac_ref.optimizer.state import Place
 from kfac_ref.optimizer.training import Optimizer
 from kfac_ref.pairs import Chunk, Pairs, given_pairs, propagate
 from kfac_ref.products import CurvatureProduct
@@ -182,6 +190,7 @@ def images(n):
     return Network(layers, Normal(n(0.5)))
 
 
+PLACE = nets.Place(np.asarray, np.float32)
 X, Y = array(7, 5), generator(3).integers(0, 3, 7)
 PIXELS, LABELS = array(5, 4, 3, 2), array(5, 2)
 P = 6 * 4 + 4 * 3
@@ -450,6 +459,8 @@ CASES = [
     ),
     (State, lambda n: steps(kfac(n), 4)[0]),
     (State, lambda n: steps(kfac(n, structure="block_tridiagonal"))[0]),
+    (Place, lambda n: Place(np.array([2, 0, 1]), n(2))),
+    (Fit, lambda n: Fit(kfac(n), array(P))),
     (Trace, lambda n: steps(kfac(n))[1]),
     (Proposal, lambda n: steps(kfac(n))[1].proposal),
     (
@@ -523,6 +534,17 @@ CASES = [
     (lbann_settings.Settings, example),
     (lbann_settings.Scheduled, lambda n: job(n).optimizer),
     (lbann_models.Images, lambda n: job(n).images),
+    # the comparison of a card with the host
+    (nets.Place, lambda n: PLACE),
+    (nets.Problem, lambda n: nets.problem("chain", PLACE)),
+    (gpu_comparing.Case, lambda n: next(gpu_cases.network_cases())),
+    (
+        gpu_comparing.Outcome,
+        lambda n: gpu_comparing.Outcome("structures", "full", "float64", "PASS"),
+    ),
+    (tasks.Net, lambda n: tasks.dense_net([5, 4, 3], 7, PLACE)),
+    (tasks.Step, lambda n: tasks.Step([5, 3, 2], 7, PLACE)),
+    (timing.Time, lambda n: timing.Time("step", "float64", n(0.5), n(0.25), n(9))),
     (lbann.Job, job),
     (lbann.Epoch, lambda n: lbann.Epoch(*map(n, [0.5] * 9))),
 ]  # fmt: skip
@@ -549,6 +571,8 @@ ERRORS = {
         DatasetError,
         DatasetMissing,
         errors.ExtraMissing,
+        errors.TooLarge,
+        NotWritable,
         demo_problem.TooLarge,
     )
 }
@@ -557,6 +581,9 @@ NO_VALUES = {  # class: why it is neither copied nor compared
     use: "a switch, which is thrown when it is made",
     Parser: "argparse's, and lives as long as a command",
     Optimizer: "a protocol, of which there are no objects",
+    Device: "a card, which cannot be sent anywhere",
+    tasks.Task: "a measurement, whose operands are at a card",
+    Decoder: "reads one file, and counts what it has read",
     errors._Description: "reprlib's, of which there is one, `describe`",
 }
 

@@ -97,11 +97,11 @@ def _case(
     group: str, name: str, net: str, compute: Callable[[Problem], Results]
 ) -> Case:
     """A case that begins with a net at the place."""
+    return Case(group, name, partial(_at, net, compute))
 
-    def at(place: Place) -> Results:
-        return compute(problem(net, place))
 
-    return Case(group, name, at)
+def _at(net: str, compute: Callable[[Problem], Results], place: Place) -> Results:
+    return compute(problem(net, place))
 
 
 def rule_options(rule: str) -> list[dict[str, Any]]:

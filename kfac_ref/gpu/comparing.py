@@ -16,14 +16,15 @@ import numpy as np
 from kfac_ref.backend import to_numpy
 from kfac_ref.errors import Unsupported
 from kfac_ref.gpu.nets import Place
+from kfac_ref.values import Value
 
 TOLERANCES = {"float64": 1e-12, "float32": 1e-5}
 
 Results = dict[str, Any]  # by name: arrays, numbers, or lists of them
 
 
-@dataclass(frozen=True)
-class Case:
+@dataclass(frozen=True, eq=False)
+class Case(Value):
     """One computation; `group` is the line of the table on which it is counted."""
 
     group: str
@@ -31,8 +32,8 @@ class Case:
     compute: Callable[[Place], Results]
 
 
-@dataclass(frozen=True)
-class Outcome:
+@dataclass(frozen=True, eq=False)
+class Outcome(Value):
     """PASS, DIFFERS, FAILED (somewhere an error), or REFUSED (by both, alike)."""
 
     group: str

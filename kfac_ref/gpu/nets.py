@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -47,6 +46,7 @@ from kfac_ref.layers import (
     Tanh,
 )
 from kfac_ref.network import Network
+from kfac_ref.values import Value
 
 SEED = 20150601
 WORDS = [4, 6, 8, 10, 13, 16, 19]  # how often each word occurs: no two alike
@@ -54,8 +54,8 @@ WORDS = [4, 6, 8, 10, 13, 16, 19]  # how often each word occurs: no two alike
 Rng = np.random.Generator
 
 
-@dataclass(frozen=True)
-class Place:
+@dataclass(frozen=True, eq=False)
+class Place(Value):
     """Where a case is computed, and in which precision."""
 
     move: Callable[[np.ndarray], Array]
@@ -68,8 +68,8 @@ class Place:
         return self.move(host.astype(self.dtype) if host.dtype.kind == "f" else host)
 
 
-@dataclass(frozen=True)
-class Problem:
+@dataclass(frozen=True, eq=False)
+class Problem(Value):
     """A network, its parameters, a batch with labels, and vectors, all at a place."""
 
     network: Network
@@ -82,7 +82,7 @@ class Problem:
         """Standard normal numbers of this shape, the same at every place."""
         return self.place.put(generator().standard_normal(shape))
 
-    @cached_property
+    @property
     def v(self) -> Array:
         """Two vectors, (P, 2)."""
         return self.normal(self.network.size, 2)

@@ -32,6 +32,7 @@ from kfac_ref.optimizer import KFAC, State
 from kfac_ref.pairs import propagate
 from kfac_ref.products import CurvatureProduct
 from kfac_ref.structures import kronecker
+from kfac_ref.values import Value
 
 SMALL, SMALL_N = [64, 60, 60, 10], 256
 LARGE, LARGE_N = [784, 500, 300, 10], 512
@@ -52,8 +53,8 @@ class Task:
     factors: Sequence[tuple[int, int]] = ()
 
 
-@dataclass(frozen=True)
-class Net:
+@dataclass(frozen=True, eq=False)
+class Net(Value):
     """A tanh net with a softmax, its parameters W, a batch, and a tangent V."""
 
     network: Network
@@ -84,7 +85,7 @@ def random_net(layers: list[Layer], shape: tuple[int, ...], place: Place) -> Net
     return Net(network, place.put(W), place.put(x), place.put(V))
 
 
-class Step:
+class Step(Value):
     """A step of K-FAC on an autoencoder, not the first: it has averages, a last update.
 
     Every stage on every step; lambda is judged on every step, too, so the loss after

@@ -26,13 +26,14 @@ from kfac_ref.gpu.comparing import (
 from kfac_ref.gpu.device import Device
 from kfac_ref.gpu.nets import Place
 from kfac_ref.gpu.tasks import TASKS, Arrays, Product
+from kfac_ref.values import Value
 
 GROUP = "tasks of benchmarks/"
 WARM, FEWEST, MOST, ENOUGH = 2, 5, 100, 2000.0  # calls, and milliseconds in all
 
 
-@dataclass(frozen=True)
-class Time:
+@dataclass(frozen=True, eq=False)
+class Time(Value):
     """Medians of `calls` calls, in milliseconds."""
 
     task: str

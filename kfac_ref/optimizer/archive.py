@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from kfac_ref.errors import KfacError
+from kfac_ref.errors import KfacError, describe
 
 DIGEST = 64  # hexadecimal digits of a sha256
 NUMBERS = ("<f4", "<f8", "<i8", "<u4", "<u8")  # the last two in states of generators
@@ -78,7 +78,7 @@ def _check_members(file: zipfile.ZipFile) -> None:
     names = ["header.npy", *(f"array_{i}.npy" for i in range(len(members) - 1))]
     for name, info in zip(names, members, strict=True):
         if info.filename != name:
-            raise CheckpointError(f"expected {name}, found {info.filename!r:.60}")
+            raise CheckpointError(f"expected {name}, found {describe(info.filename)}")
         if info.compress_type != zipfile.ZIP_STORED:
             raise CheckpointError(f"{name}: expected no compression")
         if info.compress_size != info.file_size:

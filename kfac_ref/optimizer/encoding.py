@@ -15,7 +15,7 @@ from dataclasses import fields
 from typing import Any
 
 from kfac_ref.backend import Array, get_xp
-from kfac_ref.errors import BackendError, Unsupported
+from kfac_ref.errors import BackendError, Unsupported, describe
 from kfac_ref.matrices import (
     BlockDiagonal,
     BlockTridiagonalInverse,
@@ -102,7 +102,7 @@ class Decoder:
             return self._array(node["array"], where)
         inside = node.get("dict")
         if node.keys() != {"dict"} or not isinstance(inside, dict):
-            raise CheckpointError(f"{where}: expected a value, found {node!r:.60}")
+            raise CheckpointError(f"{where}: expected a value, found {describe(node)}")
         return {
             key: self.decode(item, f"{where}.{key}") for key, item in inside.items()
         }
@@ -111,7 +111,7 @@ class Decoder:
         if type(number) is not int or not 0 <= number < len(self.arrays):
             raise CheckpointError(
                 f"{where}: expected the number of an array, less than "
-                f"{len(self.arrays)}, found {number!r:.60}"
+                f"{len(self.arrays)}, found {describe(number)}"
             )
         self.uses[number] += 1
         if self.uses[number] > USES:
@@ -122,7 +122,8 @@ class Decoder:
         name = node["kind"]
         if not isinstance(name, str) or name not in KINDS:
             raise CheckpointError(
-                f"{where}: expected a kind of {', '.join(KINDS)}, found {name!r:.60}"
+                f"{where}: expected a kind of {', '.join(KINDS)}, found "
+                f"{describe(name)}"
             )
         kind = KINDS[name]
         needed = ATTRIBUTES[kind]
@@ -130,7 +131,7 @@ class Decoder:
         if node.keys() != {"kind", *needed, *marks}:
             raise CheckpointError(
                 f"{where}: expected the parts {', '.join(needed)} of a {name}, found "
-                f"{', '.join(node)!r:.60}"
+                f"{describe(', '.join(node))}"
             )
         parts = [self.decode(node[part], f"{where}.{part}") for part in needed]
         try:

@@ -18,6 +18,7 @@ from kfac_ref.errors import (
     ShapeError,
     ValueRangeError,
     check_shape,
+    describe,
 )
 from kfac_ref.matrices import (
     BlockDiagonal,
@@ -35,6 +36,7 @@ from kfac_ref.optimizer.hessian_free import HessianFreeState
 from kfac_ref.optimizer.natural_gradient import NaturalGradientState
 from kfac_ref.optimizer.state import Place, State
 from kfac_ref.structures import ChainFactors
+from kfac_ref.values import Value
 
 STATES: dict[str, Any] = {
     "KFAC": State,
@@ -47,8 +49,8 @@ LARGEST = 1e150  # of a number that is squared
 MOST = 2**53  # of a number that is counted
 
 
-@dataclass(frozen=True)
-class Fit:
+@dataclass(frozen=True, eq=False)
+class Fit(Value):
     """What the parts of one state must fit."""
 
     optimizer: Any
@@ -80,7 +82,7 @@ def _check_parts(where: str, record: Any, fit: Fit) -> None:
 def _check_kind(where: str, value: Any, *kinds: Any) -> None:
     if type(value) not in kinds:
         names = " or ".join(kind.__name__ for kind in kinds)
-        raise KfacTypeError(f"{where}: expected {names}, found {value!r:.60}")
+        raise KfacTypeError(f"{where}: expected {names}, found {describe(value)}")
 
 
 # One function for each kind of part: (where, value, fit), which raises.
@@ -90,14 +92,18 @@ def whole(where: str, value: Any, fit: Fit) -> None:
     """0, 1, 2, ..."""
     _check_kind(where, value, int)
     if not 0 <= value <= MOST:
-        raise ValueRangeError(f"{where}: expected from 0 to 2^53, found {value!r:.30}")
+        raise ValueRangeError(
+            f"{where}: expected from 0 to 2^53, found {describe(value)}"
+        )
 
 
 def size(where: str, value: Any, fit: Fit) -> None:
     """A number >= 0, whose square is finite."""
     _check_kind(where, value, float, int)
     if not 0 <= value <= LARGEST:
-        raise ValueRangeError(f"{where}: expected from 0 to 1e150, found {value!r:.30}")
+        raise ValueRangeError(
+            f"{where}: expected from 0 to 1e150, found {describe(value)}"
+        )
 
 
 def vector(where: str, value: Any, fit: Fit) -> None:
@@ -166,7 +172,7 @@ def inverse(where: str, value: Any, fit: Fit) -> None:
     if value is None:
         return
     if not isinstance(value, SymmetricMatrix):
-        raise KfacTypeError(f"{where}: expected a matrix, found {value!r:.60}")
+        raise KfacTypeError(f"{where}: expected a matrix, found {describe(value)}")
     P, dtype = fit.network.size, fit.theta.dtype
     if (value.size, value.dtype) != (P, dtype):
         raise ShapeError(
