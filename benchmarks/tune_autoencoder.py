@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from kfac_ref.errors import KfacError, optional
+from kfac_ref.errors import KfacError
+from kfac_ref.extras import optional
 from kfac_ref.files import write_whole
 from kfac_ref.optimizer import train
 from kfac_ref.races.autoencoder import make_problem

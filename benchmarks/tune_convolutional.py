@@ -13,7 +13,8 @@ import math
 import sys
 from pathlib import Path
 
-from kfac_ref.errors import choose, optional
+from kfac_ref.errors import choose
+from kfac_ref.extras import optional
 from kfac_ref.races.convolutional import (
     CONTESTANTS,
     DIVERGED,

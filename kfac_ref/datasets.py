@@ -27,8 +27,8 @@ from kfac_ref.errors import (
     check_float_type,
     check_shape,
     choose,
-    optional,
 )
+from kfac_ref.extras import optional
 
 LARGEST = 2**28  # bytes: no file may claim to hold more (MNIST holds 2**25.5)
 SPLITS = {"train": "train", "test": "t10k"}  # our names, and those of the files

@@ -7,7 +7,6 @@ that fits, so `except ValueError` works as usual.
 from __future__ import annotations
 
 import difflib
-import importlib
 import inspect
 import math
 import operator
@@ -277,24 +276,6 @@ def located(where: str) -> Iterator[None]:
     except (ShapeError, ValueRangeError, BackendError) as error:
         error.args = (f"{where}: {error}",)  # it keeps its kind and its attributes
         raise error from error.__cause__
-
-
-INSTALLED_AS = {"sklearn": "scikit-learn"}  # where package and module differ in name
-
-
-def optional(module: str, purpose: str, otherwise: str = "") -> Any:
-    """A module that the core does without; ExtraMissing says how to get it.
-
-    `purpose` begins the sentence ("the digits"), `otherwise` ends it.
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        package = INSTALLED_AS.get(name := module.split(".")[0], name)
-        raise ExtraMissing(
-            f"{purpose}: {package} is needed, and cannot be imported ({error}); "
-            f"install it: pip install {package}{otherwise}"
-        ) from error
 
 
 def not_written(instance: Any, method: str) -> NotImplementedError:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from kfac_ref.backend import Array, get_xp, linear_operator, on_rows
-from kfac_ref.errors import BackendError, optional
+from kfac_ref.errors import BackendError
+from kfac_ref.extras import optional
 from kfac_ref.limits import check_room
 from kfac_ref.matrices import Dense
 from kfac_ref.network import Network, check_network

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import runpy
 import sys
 from importlib.metadata import PackageNotFoundError
@@ -236,3 +238,15 @@ def test_an_interrupt_is_no_traceback(monkeypatch, capsys):
     monkeypatch.setattr(cli.demo, "run", interrupted)
     assert main(["demo"]) == 130
     assert capsys.readouterr().err == "kfac-ref: interrupted\n"
+
+
+def test_an_error_of_a_stream_says_what_was_not_written(monkeypatch, capsys):
+    """The system's error has a number, and no name of a file."""
+
+    def full(options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("kfac_ref.cli.demo._run", full)
+    assert main(["demo"]) == 1
+    expected = f"kfac-ref: cannot write the output: {os.strerror(errno.ENOSPC)}\n"
+    assert capsys.readouterr().err == expected

@@ -119,6 +119,9 @@ def test_without_tqdm_the_error_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(problem_module, "watched", lambda: True)
     with pytest.raises(ExtraMissing, match=r"tqdm is needed.*pip install tqdm$"):
         progress([], "nothing")
+    monkeypatch.undo()
+    monkeypatch.setattr(problem_module, "watched", lambda: True)
+    assert [*progress([3, 1], "something")] == [3, 1]
 
 
 # Training

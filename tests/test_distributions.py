@@ -32,6 +32,7 @@ from distribution_cases import (
 )
 from helpers import assert_exact, host, relative_error
 from kfac_ref.distributions import (
+    Distribution,
     Normal,
     NormalMeanVariance,
     squared_error,
@@ -237,3 +238,19 @@ def test_squared_error_is_without_a_half(xp):
 
 
 # Sampling
+
+
+def test_the_fisher_of_a_distribution_of_ones_own(xp):
+    """Where only the root is written: F_z v = B B^T v, by hand."""
+    B = xp.asarray([[2.0, 0.5], [0.0, 3.0]])
+
+    class Own(Distribution):
+        def root_product(self, z, u):
+            return u @ B.T
+
+        def root_transpose(self, z, v):
+            return v @ B
+
+    z, v = xp.zeros((3, 2)), xp.asarray([[1.0, 0.0], [0.0, 1.0], [2.0, -1.0]])
+    expected = np.array([[4.25, 1.5], [1.5, 9.0], [7.0, -6.0]])
+    assert_exact(Own().fisher_product(z, v), expected)

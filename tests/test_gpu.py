@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import pickle
 import subprocess
 import sys
 from itertools import product
@@ -108,6 +109,11 @@ def test_every_option_of_every_rule_is_tried():
         tried = {name for options in cases.rule_options(rule) for name in options}
         takes = list(inspect.signature(function).parameters)
         assert set(takes[1:]) <= tried | set(cases.NUMBERS)
+
+
+def test_every_case_can_be_sent_to_another_process():
+    for case in [*cases.all_cases(), *timing.task_cases()]:
+        assert pickle.loads(pickle.dumps(case)) == case
 
 
 def test_no_name_stands_for_two_cases():

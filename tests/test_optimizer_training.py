@@ -29,6 +29,7 @@ from kfac_ref.optimizer import (
     growing_batches,
     train,
 )
+from kfac_ref.optimizer.training import watched
 from kfac_ref.plotting import APPROXIMATION, histories_figure
 from kfac_ref.schedules import Exponential
 from networks import chain, inputs, parameters
@@ -291,6 +292,20 @@ def test_labels_that_do_not_fit(numbered, rng):
 
 
 # The progress bar
+
+
+def closed():
+    stream = io.StringIO()
+    stream.close()
+    return stream
+
+
+@pytest.mark.parametrize("stream", [None, closed(), io.StringIO()])
+def test_nobody_watches_a_stream_that_is_no_terminal(stream, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", stream)
+    assert not watched()
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    assert watched()
 
 
 class Terminal(io.StringIO):

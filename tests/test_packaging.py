@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 import kfac_ref
-from kfac_ref.errors import INSTALLED_AS, ExtraMissing, KfacError, optional
+from kfac_ref.errors import ExtraMissing, KfacError
+from kfac_ref.extras import INSTALLED_AS, check_extras, optional
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "kfac_ref"
@@ -61,13 +62,15 @@ def test_every_locked_package_has_one_version_and_a_hash():
 
 
 def calls_of_optional():
+    """The modules that the package says it asks for."""
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if (
-                isinstance(node, ast.Call)
-                and getattr(node.func, "id", "") == "optional"
-            ):
-                yield node.args[0].value.split(".")[0]
+            name = getattr(getattr(node, "func", None), "id", "")
+            if name in ("optional", "check_extras"):
+                some = node.args[:1] if name == "optional" else node.args[1:]
+                for module in some:
+                    if isinstance(module, ast.Constant):
+                        yield module.value.split(".")[0]
 
 
 def test_optional_packages_are_those_of_the_extras():
@@ -86,6 +89,18 @@ def test_a_missing_package_says_how_to_get_it():
         optional("no_such_thing.deeper", "the digits", ", or do without")
     assert isinstance(caught.value, ImportError) and isinstance(caught.value, KfacError)
     assert optional("math", "pi").pi == __import__("math").pi
+
+
+def test_all_that_is_missing_is_named_in_one_command():
+    expected = (
+        "^the race: nothing_a, nothing_b are needed, and not installed; "
+        "pip install nothing_a nothing_b$"
+    )
+    with pytest.raises(ExtraMissing, match=expected):
+        check_extras("the race", "nothing_a", "numpy", "nothing_b")
+    with pytest.raises(ExtraMissing, match="^it: nothing_a is needed, and not"):
+        check_extras("it", "nothing_a")
+    check_extras("the race", "numpy", "scipy")
 
 
 def test_no_hint_leads_to_a_registry_that_does_not_have_us():

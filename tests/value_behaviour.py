@@ -16,6 +16,8 @@ from kfac_ref.comparison import Built, Comparison
 from kfac_ref.damping import factored_tikhonov
 from kfac_ref.distributions import Distribution
 from kfac_ref.estimates import Estimate
+from kfac_ref.gpu import tasks
+from kfac_ref.gpu.comparing import Case
 from kfac_ref.hessian import HessianProduct
 from kfac_ref.layers import Layer, sparse
 from kfac_ref.layers.patches import Axis, Grid
@@ -170,6 +172,8 @@ BEHAVIOURS = [
     (KfacSettings, lambda value, n: [value.refreshes(n(k)) for k in range(9)]),
     (State, lambda value, n: vars(value)),
     (Run, lambda value, n: vars(value.state)),
+    (tasks.Step, lambda value, n: value()),
+    (Case, lambda value, n: value.compute(cases.PLACE)),
 ]
 
 

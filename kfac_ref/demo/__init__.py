@@ -14,8 +14,9 @@ from kfac_ref.demo.measuring import measure
 from kfac_ref.demo.problem import Settings, make_problem
 from kfac_ref.demo.reporting import announce, report
 from kfac_ref.demo.training import train
-from kfac_ref.errors import optional
+from kfac_ref.extras import check_extras, optional
 from kfac_ref.files import make_folder
+from kfac_ref.optimizer.training import watched
 
 __all__ = ["Settings", "run"]
 
@@ -24,7 +25,9 @@ def run(settings: Settings) -> None:
     """Everything, from the data to the figures. Raises KfacError, OSError."""
     start = perf_counter()
     make_folder(settings.out)
-    optional("matplotlib", "figures")
+    digits, seen = settings.data == "digits", watched()
+    modules = ["matplotlib", "threadpoolctl", *["sklearn"] * digits, *["tqdm"] * seen]
+    check_extras("the demo", *modules)
     # NumPy's and SciPy's BLAS have threads of their own, which get in each other's way
     with optional("threadpoolctl", "timing with one thread").threadpool_limits(1):
         problem = make_problem(settings)

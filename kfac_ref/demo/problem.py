@@ -14,7 +14,8 @@ import numpy as np
 from kfac_ref.backend import Array
 from kfac_ref.datasets import digits, mnist, shrink
 from kfac_ref.distributions import Categorical
-from kfac_ref.errors import KfacError, check_count, located, optional
+from kfac_ref.errors import KfacError, check_count, located
+from kfac_ref.extras import optional
 from kfac_ref.layers import Dense, Layer, Tanh
 from kfac_ref.matrices.definite import check_damping
 from kfac_ref.network import Network

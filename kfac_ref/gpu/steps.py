@@ -39,11 +39,14 @@ FIXED = {"learning_rate": 0.3, "momentum": 0.5}
 
 Make = Callable[[Network], Any]
 OPTIMIZERS: dict[str, Make] = {
-    "SGD": lambda net: SGD(net, 0.1, momentum=0.5, nesterov=True),
-    "Adam": lambda net: Adam(net, 0.02),
-    "NaturalGradient": lambda net: NaturalGradient(net, 0.5, lambda_=1.0),
-    "HessianFree": lambda net: HessianFree(
-        net, 0.5, lambda_rule=LevenbergMarquardt(period=2), iterations=5
+    "SGD": partial(SGD, learning_rate=0.1, momentum=0.5, nesterov=True),
+    "Adam": partial(Adam, learning_rate=0.02),
+    "NaturalGradient": partial(NaturalGradient, learning_rate=0.5, lambda_=1.0),
+    "HessianFree": partial(
+        HessianFree,
+        learning_rate=0.5,
+        lambda_rule=LevenbergMarquardt(period=2),
+        iterations=5,
     ),
 }
 
@@ -115,15 +118,16 @@ def _show(value: Any) -> str:
 
 
 def _case(group: str, name: str, net: str, make: Make, steps: int = STEPS) -> Case:
-    def compute(place: Place) -> Results:
-        p = problem(net, place)
-        optimizer, rng = make(p.network), generator()
-        state, losses, lambdas = optimizer.init(p.params), [], []
-        for _ in range(steps):
-            state, trace = optimizer.step(state, p.x, p.y, rng)
-            losses.append(trace.loss)
-            lambdas.append(float(getattr(state, "lambda_", 0.0)))
-        moved = state.theta - p.network.flatten(p.params)
-        return {"theta moved by": moved, "losses": losses, "lambda": lambdas}
+    return Case(group, name, partial(_steps, net, make, steps))
 
-    return Case(group, name, compute)
+
+def _steps(net: str, make: Make, steps: int, place: Place) -> Results:
+    p = problem(net, place)
+    optimizer, rng = make(p.network), generator()
+    state, losses, lambdas = optimizer.init(p.params), [], []
+    for _ in range(steps):
+        state, trace = optimizer.step(state, p.x, p.y, rng)
+        losses.append(trace.loss)
+        lambdas.append(float(getattr(state, "lambda_", 0.0)))
+    moved = state.theta - p.network.flatten(p.params)
+    return {"theta moved by": moved, "losses": losses, "lambda": lambdas}

@@ -29,8 +29,8 @@ from kfac_ref.errors import (
     check_generator,
     check_real,
     describe,
-    optional,
 )
+from kfac_ref.extras import optional
 from kfac_ref.network import Network
 from kfac_ref.optimizer.baselines import Number
 from kfac_ref.optimizer.batches import at_place, batches

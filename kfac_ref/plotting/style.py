@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from kfac_ref.errors import optional
+from kfac_ref.extras import optional
 from kfac_ref.files import write_whole
 from kfac_ref.plotting.words import literal
 

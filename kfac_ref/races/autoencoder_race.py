@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from kfac_ref.errors import check_count, optional
+from kfac_ref.errors import check_count
+from kfac_ref.extras import check_extras, optional
 from kfac_ref.files import make_folder, write_whole
 from kfac_ref.optimizer.batches import check_batch_size
 from kfac_ref.optimizer.training import History
@@ -49,7 +50,7 @@ def run(settings: Settings) -> list[Finish]:
     """Everything, from the images to the figure. Raises KfacError, OSError."""
     seeds = range(check_count("seeds", settings.seeds))
     make_folder(settings.out)
-    optional("matplotlib", "figures")
+    check_extras("the race", "matplotlib", "threadpoolctl")
     problem = make_problem(settings.form, settings.data)
     who = contestants(problem.network, settings.form)
     for contestant in who.values():

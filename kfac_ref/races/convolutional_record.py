@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from kfac_ref.errors import optional
+from kfac_ref.extras import check_extras, optional
 from kfac_ref.files import make_folder, write_whole
 from kfac_ref.plotting.style import ERROR, look, new_figure, save, styled, tall
 from kfac_ref.plotting.words import legend_beside
@@ -35,7 +35,7 @@ def run(settings: Settings) -> None:
     began = perf_counter()
     require(settings.updates >= 1, "updates", ">= 1", settings.updates)
     make_folder(settings.out)
-    optional("matplotlib", "figures")
+    check_extras("the race", "matplotlib", "threadpoolctl")
     results = {}
     with optional("threadpoolctl", "timing with one thread").threadpool_limits(1):
         problem = make_problem(settings.data, settings.seed)

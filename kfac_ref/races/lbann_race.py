@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from kfac_ref.errors import optional
+from kfac_ref.extras import check_extras
 from kfac_ref.files import make_folder
 from kfac_ref.plotting.style import APPROXIMATION, new_figure, save, styled
 from kfac_ref.plotting.words import legend_beside
@@ -64,7 +64,7 @@ def contestants(base: Settings) -> dict[str, Settings]:
 def run(base: Settings, out: Path = FOLDER) -> Record:
     """Every contestant on every seed; lbann_<model>.png and .json. Says all numbers."""
     make_folder(out)
-    optional("matplotlib", "figures")
+    check_extras("the race", "matplotlib")
     record = _race(base)
     try:
         write_json(out / f"lbann_{base.model}.json", record)
