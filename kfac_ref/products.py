@@ -95,11 +95,10 @@ class CurvatureProduct(Value):
                 f"{describe(vectors)}"
             )
         if self.matrix == "empirical":
-            U = [self.factor_transpose(v) for v in vectors]
+            U = _stacked([self.factor_transpose(v) for v in vectors])
             return _inner(U, U)
-        dz = [self._each(v, self.size, self._push) for v in vectors]
-        curved = [self._at_outputs(d[None])[0] / self.examples for d in dz]
-        return _inner(dz, curved)
+        dz = _stacked([self._each(v, self.size, self._push) for v in vectors])
+        return _inner(dz, self._at_outputs(dz)) / self.examples
 
     def factor(self, u: Array) -> Array:
         """B u, from (N K,) to (P,)."""
@@ -189,11 +188,14 @@ class CurvatureProduct(Value):
         return distribution.root_transpose(self.z, dz).reshape(m, -1)
 
 
-def _inner(left: list[Array], right: list[Array]) -> Array:
-    """The inner product of every two arrays, (m, m)."""
-    xp = get_xp(*left, *right)
-    rows = [xp.stack([v.reshape(-1) for v in side]) for side in (left, right)]
-    return rows[0] @ rows[1].T
+def _stacked(arrays: list[Array]) -> Array:
+    """m arrays of one shape as one, (m, ...)."""
+    return get_xp(*arrays).stack(arrays)
+
+
+def _inner(left: Array, right: Array) -> Array:
+    """The inner product of every two of m arrays, (m, m)."""
+    return left.reshape(len(left), -1) @ right.reshape(len(right), -1).T
 
 
 def check_vector(what: str, v: Any, size: int, like: Array) -> None:

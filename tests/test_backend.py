@@ -444,3 +444,24 @@ def test_conjugate_gradients_take_a_linear_operator(rng):
     )
     assert failed == 0 and len(products) >= 5
     assert_exact(solved, expected, 1e-9)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("shape", [(5,), (0, 3), (300, 701)])  # the last: many pieces
+def test_add_scaled_adds_in_place(xp, shape, dtype, rng):
+    one, other = (rng.standard_normal(shape).astype(dtype) for _ in range(2))
+    total = xp.asarray(one.copy())
+    assert backend.add_scaled(total, -0.7, xp.asarray(other)) is total
+    assert total.dtype == np.dtype(dtype)
+    expected = one + np.asarray(-0.7, dtype) * other
+    np.testing.assert_array_equal(host(total), expected)
+
+
+def test_add_scaled_in_every_layout(rng):
+    one, other = rng.standard_normal((2, 7, 5))
+    total = np.asfortranarray(one)
+    assert backend.add_scaled(total, 0.3, other[::1]) is total
+    np.testing.assert_array_equal(total, one + 0.3 * other)
+    total = one.copy()
+    backend.add_scaled(total, 0.3, np.asfortranarray(other))
+    np.testing.assert_array_equal(total, one + 0.3 * other)

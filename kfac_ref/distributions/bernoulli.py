@@ -33,13 +33,19 @@ class Bernoulli(Diagonal):
 
     def nll(self, z: Array, y: Array) -> Array:
         positive, e = fold(z)
-        against = (positive - y.astype(z.dtype)) * z  # what z says against the label
-        return (against + get_xp(z).log1p(e)).sum(axis=-1)
+        y = y.astype(z.dtype, copy=False)
+        against = (positive - y) * z  # what z says against the label
+        against += get_xp(z).log1p(e)
+        return against.sum(axis=-1)
 
     def gradient(self, z: Array, y: Array) -> Array:
-        (up, down), y = halves(z), y.astype(z.dtype)
+        (up, down), y = halves(z), y.astype(z.dtype, copy=False)
         # (1 - y) p - y (1 - p); p - y would lose digits for p close to y
-        return ((1.0 - y) * up - y * down) / (up + down)
+        difference = (1.0 - y) * up
+        difference -= y * down
+        up += down
+        difference /= up
+        return difference
 
     def root_diagonal(self, z: Array) -> Array:
         _, root = fold(0.5 * z)  # exp(-|z|/2)

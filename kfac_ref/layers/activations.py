@@ -1,4 +1,8 @@
-"""Elementwise layers: tanh, ReLU, sigmoid, softplus, identity."""
+"""Elementwise layers: tanh, ReLU, sigmoid, softplus, identity.
+
+What is made on the way is used again (`up *= root`): a new array takes as long as the
+arithmetic. autograd's boxes have no such operators, and Python then makes a new one.
+"""
 
 from __future__ import annotations
 
@@ -66,8 +70,11 @@ class Sigmoid(Elementwise):
 
     def forward(self, params: list[Array], x: Array) -> tuple[Array, Tape]:
         up, down = halves(x)
-        root = 1.0 / (up + down)  # y (1 - y) would lose its digits for y close to 1
-        return up * root, root * root
+        down += up
+        root = 1.0 / down  # y (1 - y) would lose its digits for y close to 1
+        up *= root
+        root *= root
+        return up, root
 
 
 class Softplus(Elementwise):
@@ -99,7 +106,9 @@ def halves(x: Array) -> tuple[Array, Array]:
     """
     xp = get_xp(x)
     largest = 1.5 * math.log(float(xp.finfo(x.dtype).max))
-    up = xp.exp(0.5 * xp.clip(x, -largest, largest))
+    half = xp.clip(x, -largest, largest)
+    half *= 0.5
+    up = xp.exp(half)
     return up, 1.0 / up
 
 
@@ -110,7 +119,9 @@ def fold(x: Array) -> tuple[Array, Array]:
     orders at 0, too; and a choice entry by entry takes ten times as long.
     """
     positive = (x > 0).astype(x.dtype)
-    return positive, get_xp(x).exp(x * (1.0 - 2.0 * positive))
+    sign = -2.0 * positive
+    sign += 1.0
+    return positive, get_xp(x).exp(x * sign)
 
 
 def softplus(x: Array) -> Array:
@@ -122,4 +133,6 @@ def softplus(x: Array) -> Array:
 def sigmoid(x: Array) -> Array:
     """1 / (1 + exp(-x)), accurate in both tails."""
     up, down = halves(x)
-    return up / (up + down)
+    down += up
+    up /= down
+    return up

@@ -21,7 +21,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kfac_ref.backend import Array, get_xp
+from kfac_ref.backend import Array, add_scaled, get_xp
 from kfac_ref.errors import (
     KfacTypeError,
     ShapeError,
@@ -129,9 +129,7 @@ def mix(old: Any, new: Any, w: float, keep: float | None = None) -> Any:
             f"moving average of {old!r}: its basis turns from step to step, so its "
             "numbers have no mean; use the average 'latest', or another structure"
         )
-    mixed = (1.0 - w if keep is None else keep) * old  # arrays
-    mixed += w * new
-    return mixed
+    return add_scaled((1.0 - w if keep is None else keep) * old, w, new)  # arrays
 
 
 def _identity(like: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from kfac_ref.backend import Array, get_xp
+from kfac_ref.backend import Array, add_scaled, get_xp
 from kfac_ref.errors import check_flag
 from kfac_ref.levenberg_marquardt import gamma_candidates
 from kfac_ref.matrices import SymmetricMatrix
@@ -196,8 +196,7 @@ class KFAC(Options):
         )
         model = model_of(direction if clip == 1.0 else clip * direction)
         alpha, mu = self._coefficients(state, model)
-        update = (alpha * clip) * direction
-        update += mu * state.last
+        update = add_scaled((alpha * clip) * direction, mu, state.last)
         return Proposal(
             gamma, damped, inverse, direction, clip, model, alpha, mu, update
         )

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from kfac_ref.backend import Array, asarray
+from kfac_ref.backend import Array, add_scaled, asarray
 from kfac_ref.errors import NotFinite, ValueRangeError, all_finite, check_number
 from kfac_ref.matrices import BlockTridiagonalInverse, SymmetricMatrix
 from kfac_ref.network import Forward, Network
@@ -49,8 +49,8 @@ def loss_stage(forward: Forward, y: Array, l2: float) -> tuple[float, Array]:
     loss, gradient = forward.loss_and_gradient(y)
     l2 = check_number("l2", l2)
     if l2:
-        for D, W in zip(gradient, forward.params, strict=True):
-            D += l2 * W
+        pairs = zip(gradient, forward.params, strict=True)
+        gradient = [add_scaled(D, l2, W) for D, W in pairs]
     return _with_l2(loss, forward, l2), forward.network.flatten(gradient)
 
 
