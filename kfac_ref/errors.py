@@ -295,7 +295,7 @@ def check_count(what: str, value: Any, least: int = 1) -> int:
         number = operator.index(value)
     except TypeError:
         number = None
-    if number is None or isinstance(value, bool) or number < least:
+    if number is None or isinstance(value, bool | np.bool_) or number < least:
         raise ValueRangeError(
             f"{what}: expected a whole number >= {least}, found {describe(value)}"
         )

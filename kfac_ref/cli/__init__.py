@@ -16,11 +16,11 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 def main(argv: list[str] | None = None) -> int:
     """Run a command; the exit code, one of commands.CODES."""
     usual = _end_at_interrupts()
+    _mend_streams()  # first: NumPy 2.0 writes to them when it is imported
     from kfac_ref.cli.commands import run  # NumPy and SciPy: a second
 
     if usual is not None:
         signal.signal(signal.SIGINT, usual)
-    _mend_streams()
     code = run(argv)
     try:
         sys.stdout.flush()
