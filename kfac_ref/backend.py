@@ -173,9 +173,9 @@ def on_rows(function: Callable[[Array], Array], v: Array) -> Array:
 def add_scaled(total: Array, factor: float, array: Array) -> Array:
     """total += factor * array, without a second array of that size.
 
-    Piece by piece on the host, where the products stay in the cache: that takes half
-    as long. (BLAS' axpy would be faster still, were SciPy's BLAS not another one than
-    NumPy's: whichever is called, the threads of the other have not gone to sleep yet.)
+    Piece by piece on the host, where the products stay in the cache. (BLAS' axpy would
+    be faster still, were SciPy's BLAS not another one than NumPy's: whichever is
+    called, threads of the other are still waiting busily. See benchmarks/README.md.)
     """
     if get_xp(total, array) is not np or not total.flags.c_contiguous:
         total += factor * array

@@ -292,7 +292,6 @@ def given_pairs(
             raise KfacTypeError(
                 f"{what}: expected a list, one for each block; found {describe(given)}"
             )
-    memory = check_count("memory (bytes)", memory)
     if len(a) != len(g) or not a:
         raise ShapeError(
             f"a and g: expected one of each per block, found {len(a)}, {len(g)}"

@@ -6,11 +6,14 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from kfac_ref import given_pairs
 from kfac_ref.damping import RULES
 from kfac_ref.estimates import ESTIMATES
-from kfac_ref.structures import STRUCTURES
+from kfac_ref.matrices import BlockDiagonal, Kronecker
+from kfac_ref.structures import STRUCTURES, make_structure
 from kfac_ref.words import ALIASES, OTHERS
 
 ROOT = Path(__file__).parent.parent
@@ -29,6 +32,32 @@ def test_code_runs_and_prints_a_table(capsys, tmp_path, monkeypatch):
     assert "kronecker" in printed and "diagonal" in printed
     with pytest.raises(ValueError, match="expected y >= 0"):
         session["net"].loss(session["params"], session["x"], -session["y"])
+
+
+def test_faults_of_an_implementation_have_the_errors_that_are_written():
+    """Those of the section "Test your own implementation", made on purpose."""
+    blocks = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
+    session: dict = {}
+    for block in blocks[:2]:
+        exec(compile(block, "README.md", "exec"), session)
+    A, G, a, g = (session[name] for name in ("A", "G", "a", "g"))
+    reference = session["reference"]
+
+    def error(matrix):
+        gap = matrix.to_dense() - reference.to_dense()
+        return np.linalg.norm(gap) / reference.frobenius_norm()
+
+    def products(left, right):
+        pairs = zip(left, right, strict=True)
+        return BlockDiagonal([Kronecker(*block) for block in pairs])
+
+    assert error(products([50 * M for M in A], G)) == pytest.approx(49, rel=1e-12)
+    assert error(products(G, A)) > 1
+    a, g = [X[:, None] for X in a], [X[:, :, None] for X in g]
+    divided = given_pairs(a, [X / 50 for X in g])
+    assert error(make_structure("kronecker", divided)) > 0.99
+    turned = given_pairs(a, [X[::-1] for X in g])  # the columns of another order
+    assert error(make_structure("kronecker", turned)) < 1e-12
 
 
 def test_ten_lines_are_ten():
