@@ -114,7 +114,16 @@ def test_a_bar_on_a_terminal_and_none_in_the_file(tmp_path):
 # Interrupts
 
 
+@pytest.fixture
+def interruptible():
+    """A job in the background ignores Ctrl-C, and so would all that it starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("start", [["-c", SCRIPT], ["-m", "kfac_ref"]])
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_while_importing(tmp_path, start):
     """While NumPy is imported, which would make an ImportError of it."""
     stub = tmp_path / "numpy"
@@ -132,6 +141,7 @@ def test_ctrl_c_while_importing(tmp_path, start):
     assert (found.returncode, found.stdout, found.stderr) == (130, "", "")
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_during_the_work(tmp_path):
     with started(*TRAIN, "--num-epochs", "2000", "--out", str(tmp_path)) as process:
         while not process.stdout.readline().startswith("    2 "):
