@@ -36,7 +36,7 @@ from kfac_ref.gpu.tasks import (
 from kfac_ref.gpu.tasks import Net as Problem
 from kfac_ref.layers import AvgPool2d, Conv2d, Dense, Flatten, Tanh
 from kfac_ref.pairs import propagate
-from kfac_ref.structures import kronecker
+from kfac_ref.structures.kronecker import kronecker
 
 HOST = Place(np.asarray, np.float64)
 PART = "step, to the proposal"

@@ -9,7 +9,7 @@ from torch import nn
 from benchmarks.step import ToProposal
 from benchmarks.torch_peers import kfac_factors
 from kfac_ref import factored_tikhonov
-from kfac_ref.matrices import BlockDiagonal, Kronecker
+from kfac_ref.matrices import BlockDiagonalMatrix, KroneckerProduct
 
 
 def torch_autoencoder(part: ToProposal) -> tuple[nn.Sequential, torch.Tensor]:
@@ -52,7 +52,7 @@ def curvlinops(part: ToProposal) -> tuple:
         unflatten = part.step.kfac.network.unflatten
         their_gradient, K, proposal = theirs
         pairs = kfac_factors(K)
-        blocks = BlockDiagonal([Kronecker(*pair) for pair in pairs])
+        blocks = BlockDiagonalMatrix([KroneckerProduct(*pair) for pair in pairs])
         again = factored_tikhonov(blocks, damping).solve(gradient / C)
         found = [C * M for M in matrices(their_gradient)] + matrices(proposal)
         found += [A / np.trace(A) for A, _ in pairs]

@@ -4,7 +4,7 @@ layers, distributions, network   what is trained
 estimates, pairs                 question 1: which vectors are propagated back?
 structures, matrices             question 2: what of the sum is kept?
 damping                          question 3: how is it damped and inverted?
-fisher, products, hessian        the exact matrices
+exact                            the exact matrices, dense and by products
 comparison, plotting             how far an approximation is from them
 definition                       the same from the definition, for any function
 """
@@ -17,11 +17,11 @@ if TYPE_CHECKING:  # pragma: no cover
 
     from kfac_ref.comparison import compare
     from kfac_ref.damping import factored_tikhonov
-    from kfac_ref.fisher import empirical_fisher_matrix, fisher_matrix, ggn_matrix
-    from kfac_ref.hessian import HessianProduct, hessian_matrix
+    from kfac_ref.exact.dense import empirical_fisher_matrix, fisher_matrix, ggn_matrix
+    from kfac_ref.exact.hessian import HessianProduct, hessian_matrix
+    from kfac_ref.exact.products import CurvatureProduct
     from kfac_ref.network import Network
     from kfac_ref.pairs import Pairs, given_pairs, propagate
-    from kfac_ref.products import CurvatureProduct
     from kfac_ref.structures import curvature
 
 __version__ = "0.2.0"
@@ -45,16 +45,16 @@ __all__ = [
 HOMES = {  # where they are at home
     "compare": "comparison",
     "factored_tikhonov": "damping",
-    "empirical_fisher_matrix": "fisher",
-    "fisher_matrix": "fisher",
-    "ggn_matrix": "fisher",
-    "HessianProduct": "hessian",
-    "hessian_matrix": "hessian",
+    "empirical_fisher_matrix": "exact.dense",
+    "fisher_matrix": "exact.dense",
+    "ggn_matrix": "exact.dense",
+    "HessianProduct": "exact.hessian",
+    "hessian_matrix": "exact.hessian",
     "Network": "network",
     "Pairs": "pairs",
     "given_pairs": "pairs",
     "propagate": "pairs",
-    "CurvatureProduct": "products",
+    "CurvatureProduct": "exact.products",
     "curvature": "structures",
 }
 

@@ -183,6 +183,12 @@ def check_parameters(
             raise ValueRangeError(f"{where}: needs {parameter.name}=...")
 
 
+def require(fits: bool, what: str, expected: str, found: object) -> None:
+    """ValueRangeError unless it fits; write `fits` so that NaN does not."""
+    if not fits:
+        raise ValueRangeError(f"{what}: expected {expected}, found {describe(found)}")
+
+
 def check_kind(what: str, value: Any, kind: type, advice: str = "") -> None:
     """KfacTypeError unless `value` is an instance of that class."""
     if not isinstance(value, kind):

@@ -38,8 +38,8 @@ from kfac_ref.errors import (
     describe,
     located,
 )
+from kfac_ref.exact.products import CurvatureProduct
 from kfac_ref.matrices.definite import check_damping
-from kfac_ref.products import CurvatureProduct
 from kfac_ref.values import Value
 
 

@@ -12,13 +12,13 @@ from itertools import pairwise
 import numpy as np
 
 from kfac_ref.matrices import (
-    BlockDiagonal,
+    BlockDiagonalMatrix,
     BlockTridiagonalInverse,
-    Dense,
-    Diagonal,
+    DenseMatrix,
+    DiagonalMatrix,
     EigenKronecker,
-    Kronecker,
     KroneckerDifference,
+    KroneckerProduct,
 )
 
 LAYERS = [(3, 5), (7, 2), (1, 4)]  # (d_in, d_out) of a chain
@@ -57,7 +57,7 @@ def put_along_diagonal(blocks):
 
 def dense(rng, move, d=5, N=None):
     M = moment(rng, d, N)
-    return Dense(move(M), "the matrix"), M
+    return DenseMatrix(move(M), "the matrix"), M
 
 
 def diagonal(rng, move, d=5, zeros=0):
@@ -66,12 +66,12 @@ def diagonal(rng, move, d=5, zeros=0):
     M = np.zeros((d, d))
     for i in range(d):
         M[i, i] = values[i]
-    return Diagonal(move(values), "the matrix"), M
+    return DiagonalMatrix(move(values), "the matrix"), M
 
 
 def kronecker(rng, move, d_in=5, d_out=3, N=None):
     A, G = moment(rng, d_in, N), moment(rng, d_out, N)
-    return Kronecker(move(A), move(G), "the matrix"), kron_by_loops(A, G)
+    return KroneckerProduct(move(A), move(G), "the matrix"), kron_by_loops(A, G)
 
 
 def eigen_kronecker(rng, move, d_in=5, d_out=3, zeros=0):
@@ -102,7 +102,7 @@ def block_diagonal(rng, move, N=None):
         diagonal(rng, move, 2),
     ]
     parts.append(eigen_kronecker(rng, move, 2, 3))
-    matrix = BlockDiagonal([M for M, _ in parts], "the matrix")
+    matrix = BlockDiagonalMatrix([M for M, _ in parts], "the matrix")
     return matrix, put_along_diagonal([M for _, M in parts])
 
 

@@ -34,8 +34,13 @@ from kfac_ref.errors import (
     UnknownName,
     ValueRangeError,
 )
-from kfac_ref.fisher import fisher_matrix
-from kfac_ref.matrices import BlockDiagonal, Dense, Diagonal, Kronecker
+from kfac_ref.exact.dense import fisher_matrix
+from kfac_ref.matrices import (
+    BlockDiagonalMatrix,
+    DenseMatrix,
+    DiagonalMatrix,
+    KroneckerProduct,
+)
 from kfac_ref.structures import curvature
 
 LAMBDA = 0.07
@@ -49,7 +54,7 @@ def positive(rng, size):
 
 
 def dense(xp, matrix):
-    return Dense(xp.asarray(matrix))
+    return DenseMatrix(xp.asarray(matrix))
 
 
 def expected(M, F, gradient, damping):
@@ -128,8 +133,8 @@ def test_a_matrix_is_at_no_distance_from_itself(xp, rng):
 
 
 def test_numbers_worked_out_by_hand(xp):
-    exact = Diagonal(xp.asarray(np.array([3.0, 4.0])))
-    twice = Diagonal(xp.asarray(np.array([6.0, 4.0])))
+    exact = DiagonalMatrix(xp.asarray(np.array([3.0, 4.0])))
+    twice = DiagonalMatrix(xp.asarray(np.array([6.0, 4.0])))
     gradient = xp.asarray(np.array([3.0, 4.0]))
     assert relative_frobenius_error(twice, exact) == pytest.approx(3 / 5)
     assert relative_spectral_error(twice, exact) == pytest.approx(3 / 4)
@@ -212,7 +217,7 @@ def test_damped_inside_is_the_matrix_less_lambda(xp, rng):
 
 @pytest.mark.parametrize("method", ["solve", "power", "logdet", "inverse"])
 def test_damped_inside_takes_no_other_damping(xp, rng, method):
-    M = DampedInside(Dense(xp.asarray(positive(rng, 3)), "the matrix"), LAMBDA)
+    M = DampedInside(DenseMatrix(xp.asarray(positive(rng, 3)), "the matrix"), LAMBDA)
     first = {"solve": [xp.asarray(np.ones(3))], "power": [-1]}.get(method, [])
     message = r"the matrix: its damping, lambda = 0.07, .* found 0.1"
     with pytest.raises(ValueRangeError, match=message):
@@ -223,7 +228,7 @@ def test_diagonal_blocks_of_any_matrix(xp, rng):
     F = positive(rng, 11)
     sizes, cuts = [4, 2, 5], [(0, 4), (4, 6), (6, 11)]
     blocks = [F[s:e, s:e] for s, e in cuts]
-    structured = BlockDiagonal([dense(xp, block) for block in blocks])
+    structured = BlockDiagonalMatrix([dense(xp, block) for block in blocks])
     assert diagonal_blocks(structured, sizes) == structured.blocks
     inside = diagonal_blocks(DampedInside(structured, LAMBDA), sizes)
     for sliced, damped, block in zip(
@@ -378,7 +383,7 @@ def test_errors_of_compare(xp, rng):
 def test_a_kronecker_block_is_compared_without_its_name(xp, rng):
     """The numbers are functions of any two matrices, whatever their kinds."""
     A, G = positive(rng, 3), positive(rng, 5)
-    M = Kronecker(xp.asarray(A), xp.asarray(G))
+    M = KroneckerProduct(xp.asarray(A), xp.asarray(G))
     F = np.kron(A, G) + 0.01 * positive(rng, 15)
     numbers = expected(np.kron(A, G), F, np.ones(15), LAMBDA)
     found = angle(M, dense(xp, F), xp.asarray(np.ones(15)), LAMBDA)

@@ -25,11 +25,11 @@ from kfac_ref.errors import (
     ShapeError,
 )
 from kfac_ref.matrices import (
-    BlockDiagonal,
-    Dense,
-    Diagonal,
+    BlockDiagonalMatrix,
+    DenseMatrix,
+    DiagonalMatrix,
     EigenKronecker,
-    Kronecker,
+    KroneckerProduct,
 )
 from matrix_cases import CASES, kron_by_loops, make, moment, put_along_diagonal
 
@@ -39,7 +39,7 @@ from matrix_cases import CASES, kron_by_loops, make, moment, put_along_diagonal
 def test_formula(name, N, xp, rng):
     rule, parameters, by_loops, words = FORMULAS[name]
     A, G = factors(rng, N)
-    matrix = Kronecker(xp.asarray(A), xp.asarray(G), "layer 0")
+    matrix = KroneckerProduct(xp.asarray(A), xp.asarray(G), "layer 0")
     expected, v = by_loops(A, G), rng.normal(size=(15, 2))
     result = damp(matrix, rule, **parameters)
     assert result.name.startswith("layer 0 " + words)
@@ -56,9 +56,9 @@ def test_formula(name, N, xp, rng):
 def test_blocks_are_damped_one_by_one(name, xp, rng):
     rule, parameters, by_loops, _ = FORMULAS[name]
     pairs = [factors(rng), factors(rng, N=2)]
-    blocks = [Kronecker(*[xp.asarray(M) for M in pair]) for pair in pairs]
-    nested = [blocks[0], BlockDiagonal(blocks[1:], "inner")]
-    result = damp(BlockDiagonal(nested, "net"), rule, **parameters)
+    blocks = [KroneckerProduct(*[xp.asarray(M) for M in pair]) for pair in pairs]
+    nested = [blocks[0], BlockDiagonalMatrix(blocks[1:], "inner")]
+    result = damp(BlockDiagonalMatrix(nested, "net"), rule, **parameters)
     assert (result.name, result.blocks[1].name) == ("net", "inner")
     expected = put_along_diagonal([by_loops(*pair) for pair in pairs])
     assert_exact(result.to_dense(), expected)
@@ -71,7 +71,7 @@ def test_float32_stays(name, xp, rng):
     numbers = {
         k: v if isinstance(v, str) else np.float64(v) for k, v in parameters.items()
     }
-    result = damp(Kronecker(xp.asarray(A), xp.asarray(G)), rule, **numbers)
+    result = damp(KroneckerProduct(xp.asarray(A), xp.asarray(G)), rule, **numbers)
     assert result.to_dense().dtype == np.float32
     assert_exact(result.to_dense(), by_loops(A, G), 1e-6)
 
@@ -89,7 +89,7 @@ def test_exact_damping_of_every_kind(name, xp, rng):
 def test_exact_damping_decomposes_a_product_once(xp, rng):
     """... and one decomposition serves many lambda; what came damped stays so."""
     A, G = factors(rng)
-    matrix = Kronecker(xp.asarray(A), xp.asarray(G))
+    matrix = KroneckerProduct(xp.asarray(A), xp.asarray(G))
     assert isinstance(tikhonov(matrix, LAMBDA), EigenKronecker)
     once, v = matrix.diagonalized(), rng.normal(size=15)
     for damping in (LAMBDA, 0.05):
@@ -105,7 +105,7 @@ def test_exact_damping_decomposes_a_product_once(xp, rng):
 def test_factored_by_hand(xp):
     """tr A / d = 8, tr G / d = 2, pi = 2, gamma = 1/2: add 1 to A, 1/4 to G."""
     A, G = np.array([[5.0, 2], [2, 11]]), np.array([[2.0]])
-    matrix = Kronecker(xp.asarray(A), xp.asarray(G))
+    matrix = KroneckerProduct(xp.asarray(A), xp.asarray(G))
     assert trace_pi(matrix) == 2
     result = factored_tikhonov(matrix, 0.25)
     assert host(result.A).tolist() == [[6, 2], [2, 12]]
@@ -119,7 +119,7 @@ def test_lbann_by_hand(xp):
     With c = c' = 1: (1, -2) / 5 / 2. With 1/4: (1, -5/4) 16/29 4/5. pi = sqrt(3/2).
     The eight digits are what LBANN's and ChainerKFAC's formulas gave elsewhere.
     """
-    matrix = Kronecker(
+    matrix = KroneckerProduct(
         *[xp.asarray(np.array(M)) for M in ([[1.0, 1], [1, 2]], [[1.0]])]
     )
     gradient = xp.asarray(np.array([0.0, -1.0]))
@@ -144,11 +144,11 @@ def test_scale_and_shift_have_their_own(kind, xp, rng):
     M = moment(rng, 6)
     if kind == "diagonal":
         values = np.array([0.3, 0.7, 1.1, 0.2, 0.0, 2.0])
-        block, M = Diagonal(xp.asarray(values), "scales"), np.diag(values)
+        block, M = DiagonalMatrix(xp.asarray(values), "scales"), np.diag(values)
     else:
-        block = Dense(xp.asarray(M), "scales")
+        block = DenseMatrix(xp.asarray(M), "scales")
     A, G = factors(rng)
-    net = BlockDiagonal([Kronecker(xp.asarray(A), xp.asarray(G)), block])
+    net = BlockDiagonalMatrix([KroneckerProduct(xp.asarray(A), xp.asarray(G)), block])
     result = separate(net, 0.29, 0.013, scale=0.5, shift=0.07)
     for i in range(6):
         M[i, i] += 0.5 if i < 3 else 0.07
@@ -159,7 +159,7 @@ def test_scale_and_shift_have_their_own(kind, xp, rng):
 
 def test_lbann_scale_and_shift_by_hand(xp):
     """F = [[5, 3], [3, 5]] / 2, gradient (1, 3) / 2; dampings (1/2, 1/2), (1/2, 1)."""
-    block = Dense(xp.asarray(np.array([[2.5, 1.5], [1.5, 2.5]])))
+    block = DenseMatrix(xp.asarray(np.array([[2.5, 1.5], [1.5, 2.5]])))
     gradient = xp.asarray(np.array([0.5, 1.5]))
     for shift, expected in ((0.5, [-1 / 9, 5 / 9]), (1.0, [-2 / 33, 5 / 11])):
         result = separate(block, 9, 9, scale=0.5, shift=shift)
@@ -169,8 +169,11 @@ def test_lbann_scale_and_shift_by_hand(xp):
 def test_block_by_block_gives_each_its_rule(xp, rng):
     """As TensorFlow K-FAC does: lambda on a diagonal block, factored on the rest."""
     (A, G), values = factors(rng), np.array([0.3, 0.7, 0.0])
-    blocks = [Diagonal(xp.asarray(values)), Kronecker(xp.asarray(A), xp.asarray(G))]
-    net = BlockDiagonal(blocks, "net")
+    blocks = [
+        DiagonalMatrix(xp.asarray(values)),
+        KroneckerProduct(xp.asarray(A), xp.asarray(G)),
+    ]
+    net = BlockDiagonalMatrix(blocks, "net")
     result = block_by_block(net, LAMBDA, [tikhonov, factored_tikhonov])
     expected = [np.diag(values + LAMBDA), shared(A, G, GAMMA, GAMMA, "trace")]
     assert_exact(result.to_dense(), put_along_diagonal(expected))
@@ -184,7 +187,7 @@ def test_block_by_block_gives_each_its_rule(xp, rng):
 def test_beside_a_scalar_factored_damping_can_be_exact(shape, xp, rng):
     """KFAC-JAX's rule for factors of size one; the ordinary rule is not exact."""
     A, G = moment(rng, shape[0]), 0.04 * moment(rng, shape[1])
-    matrix = Kronecker(xp.asarray(A), xp.asarray(G), "layer 0")
+    matrix = KroneckerProduct(xp.asarray(A), xp.asarray(G), "layer 0")
     expected = plus(kron_by_loops(A, G), LAMBDA)
     for pi in ("trace", 0.6):
         exact = factored_tikhonov(matrix, LAMBDA, pi, exact_scalars=True)
@@ -194,7 +197,9 @@ def test_beside_a_scalar_factored_damping_can_be_exact(shape, xp, rng):
         assert relative_error(plain.to_dense(), expected) > 0.2
     scalar = exact.G if shape[1] == 1 else exact.A
     assert_exact(scalar, G if shape[1] == 1 else A)  # not damped
-    larger = Kronecker(*[xp.asarray(M) for M in factors(rng)])  # no scalar: no change
+    larger = KroneckerProduct(
+        *[xp.asarray(M) for M in factors(rng)]
+    )  # no scalar: no change
     with_option = factored_tikhonov(larger, LAMBDA, exact_scalars=True)
     assert_exact(
         with_option.to_dense(), host(factored_tikhonov(larger, LAMBDA).to_dense())
@@ -209,7 +214,7 @@ def test_a_factor_that_is_zero_leaves_the_damping_alone(dead, pi, xp, rng):
 
     def matrix(scale):
         s_A, s_G = (scale, 1.0) if dead == "A" else (1.0, scale)
-        return Kronecker(xp.asarray(s_A * A), xp.asarray(s_G * G), "layer 0")
+        return KroneckerProduct(xp.asarray(s_A * A), xp.asarray(s_G * G), "layer 0")
 
     expected = LAMBDA * np.eye(15)
     result = factored_tikhonov(matrix(0.0), LAMBDA, pi)
@@ -240,7 +245,7 @@ def test_a_factor_that_is_zero_leaves_the_damping_alone(dead, pi, xp, rng):
 def test_a_scalar_that_is_zero(xp, rng):
     A = xp.asarray(moment(rng, 5))
     zero = xp.asarray(np.zeros((1, 1)))
-    for matrix in (Kronecker(A, zero), Kronecker(zero, A)):
+    for matrix in (KroneckerProduct(A, zero), KroneckerProduct(zero, A)):
         for pi in ("trace", 0.6):
             result = factored_tikhonov(matrix, LAMBDA, pi, exact_scalars=True)
             assert_exact(result.to_dense(), LAMBDA * np.eye(5))
@@ -249,10 +254,10 @@ def test_a_scalar_that_is_zero(xp, rng):
 def test_zero_damping_copies_nothing(xp, rng):
     A, G = (xp.asarray(M) for M in factors(rng))
     for result in (
-        factored_tikhonov(Kronecker(A, G), 0),
-        same_on_each_factor(Kronecker(A, G), 0),
-        separate(Kronecker(A, G), 0, 0, "trace"),
-        tikhonov(Kronecker(A, G), 0),
+        factored_tikhonov(KroneckerProduct(A, G), 0),
+        same_on_each_factor(KroneckerProduct(A, G), 0),
+        separate(KroneckerProduct(A, G), 0, 0, "trace"),
+        tikhonov(KroneckerProduct(A, G), 0),
     ):
         assert (result.A is A, result.G is G) == (True, True)
 
@@ -269,10 +274,10 @@ def test_exact_damping_by_cholesky_and_by_eigendecomposition(name, damping, xp, 
     matrix, M = make(name, rng, xp.asarray)
     M, v = plus(M, damping), rng.normal(size=len(M))
     tolerance = 1e-12 * np.linalg.cond(M)
-    by_cholesky = Dense(matrix.to_dense()).solve(xp.asarray(v), damping)
+    by_cholesky = DenseMatrix(matrix.to_dense()).solve(xp.asarray(v), damping)
     eigen = by_eigendecomposition(tikhonov(matrix, damping))
-    blocks = eigen.blocks if isinstance(eigen, BlockDiagonal) else [eigen]
-    assert all(isinstance(b, EigenKronecker | Diagonal) for b in blocks)
+    blocks = eigen.blocks if isinstance(eigen, BlockDiagonalMatrix) else [eigen]
+    assert all(isinstance(b, EigenKronecker | DiagonalMatrix) for b in blocks)
     assert_exact(eigen.solve(xp.asarray(v)), host(by_cholesky), tolerance)
     assert_exact(eigen.solve(xp.asarray(v)), np.linalg.solve(M, v), tolerance)
 
@@ -286,11 +291,11 @@ def test_factors_by_cholesky_and_by_eigendecomposition(name, N, smaller, xp, rng
         key: value * smaller if key in ("damping", "activations", "errors") else value
         for key, value in parameters.items()
     }
-    matrix = Kronecker(*[xp.asarray(M) for M in factors(rng, N)], "layer 0")
+    matrix = KroneckerProduct(*[xp.asarray(M) for M in factors(rng, N)], "layer 0")
     damped, v = damp(matrix, rule, **parameters), xp.asarray(rng.normal(size=15))
     tolerance = 1e-12 * np.linalg.cond(host(damped.to_dense()))
     eigen = by_eigendecomposition(damped)
-    assert isinstance(damped, Kronecker)
+    assert isinstance(damped, KroneckerProduct)
     assert isinstance(eigen, EigenKronecker)
     assert eigen.name == damped.name
     assert_exact(eigen.solve(v), host(damped.solve(v)), tolerance)
@@ -312,7 +317,7 @@ def test_factors_by_cholesky_and_by_eigendecomposition(name, N, smaller, xp, rng
 def test_any_size_and_lambda(xp, d_in, d_out, log_damping, seed):
     rng = np.random.default_rng(seed)
     A, G = moment(rng, d_in, d_in), 0.04 * moment(rng, d_out, d_out // 2 + 1)
-    matrix, damping = Kronecker(xp.asarray(A), xp.asarray(G)), 10**log_damping
+    matrix, damping = KroneckerProduct(xp.asarray(A), xp.asarray(G)), 10**log_damping
     v, gamma = rng.normal(size=d_in * d_out), damping**0.5
     for result, expected in (
         (tikhonov(matrix, damping), plus(kron_by_loops(A, G), damping)),

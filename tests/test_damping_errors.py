@@ -22,23 +22,28 @@ from kfac_ref.errors import (
     Unsupported,
     ValueRangeError,
 )
-from kfac_ref.matrices import BlockDiagonal, Dense, Diagonal, Kronecker
+from kfac_ref.matrices import (
+    BlockDiagonalMatrix,
+    DenseMatrix,
+    DiagonalMatrix,
+    KroneckerProduct,
+)
 from matrix_cases import kron_by_loops, make, moment
 
 
 def failing(xp, rng):
     """Singular matrices of every kind, damped too little by every rule."""
     A, G = (xp.asarray(M) for M in factors(rng, N=2))
-    K = Kronecker(A, G, "layer 0")
+    K = KroneckerProduct(A, G, "layer 0")
     return {
         "exact": tikhonov(K, 1e-40),
-        "exact, dense": tikhonov(Dense(A, "layer 0"), 1e-40),
+        "exact, dense": tikhonov(DenseMatrix(A, "layer 0"), 1e-40),
         "factored": factored_tikhonov(K, 1e-40, 0.6),
         "each factor": same_on_each_factor(K, 1e-40),
         "separate": separate(K, 1e-40, 0.37),
         "separate, errors": separate(K, 0.37, 1e-40),
         "scale and shift": separate(
-            Diagonal(xp.asarray(np.array([0.0, 2.0])), "layer 0"),
+            DiagonalMatrix(xp.asarray(np.array([0.0, 2.0])), "layer 0"),
             0.37,
             0.37,
             scale=0,
@@ -79,7 +84,7 @@ def test_too_little_damping_is_named(name, where, xp, rng):
 def test_a_lambda_within_the_rounding_error_is_too_little(xp, rng):
     """All eigenvalues come out positive, those that are zero by chance; solve knows."""
     A, G = (xp.asarray(M) for M in factors(rng, N=2))
-    weak = tikhonov(Kronecker(A, G, "layer 0"), 1e-16)
+    weak = tikhonov(KroneckerProduct(A, G, "layer 0"), 1e-16)
     assert 0 < float(weak.eigenvalues()[0]) < 1e-15
     for attempt in (weak.inverse, weak.logdet, lambda: tikhonov(weak, 0).inverse()):
         with pytest.raises(NotPositiveDefinite, match="lambda = 1e-16"):
@@ -89,7 +94,7 @@ def test_a_lambda_within_the_rounding_error_is_too_little(xp, rng):
 def test_an_inverse_can_be_inverted(xp, rng):
     """Its eigenvalues, 1e-8 and less here, have another rounding error."""
     A, G = (1e5 * M for M in factors(rng))
-    damped = tikhonov(Kronecker(xp.asarray(A), xp.asarray(G)), LAMBDA)
+    damped = tikhonov(KroneckerProduct(xp.asarray(A), xp.asarray(G)), LAMBDA)
     back = damped.inverse().inverse()
     assert_exact(back.to_dense(), plus(kron_by_loops(A, G), LAMBDA))
 
@@ -97,7 +102,7 @@ def test_an_inverse_can_be_inverted(xp, rng):
 def test_enough_damping_after_too_little(xp, rng):
     A, G = (xp.asarray(M) for M in factors(rng, N=2))
     v = rng.normal(size=15)
-    damped = tikhonov(Kronecker(A, G), 1e-6)
+    damped = tikhonov(KroneckerProduct(A, G), 1e-6)
     expected = np.linalg.solve(plus(kron_by_loops(host(A), host(G)), 1e-6), v)
     assert_exact(damped.solve(xp.asarray(v)), expected, 1e-9)  # condition 1e6
 
@@ -114,8 +119,8 @@ def test_rules_for_factors_refuse_other_matrices(xp, rng):
     for what, rule in rules:
         for matrix, why in (
             (
-                Dense(A, "layer 2"),
-                r"layer 2: {} needs .* found Dense; .*solve\(v, damp.*by_kind",
+                DenseMatrix(A, "layer 2"),
+                r"layer 2: {} needs .* found DenseMatrix; .*solve\(v, damp.*by_kind",
             ),
             (
                 eigen,
@@ -125,7 +130,10 @@ def test_rules_for_factors_refuse_other_matrices(xp, rng):
                 chain,
                 r"chain of .*: {} needs .* found Block.* \(it damps its factors when",
             ),
-            (BlockDiagonal([Dense(A, "layer 2")]), r"layer 2: {} needs .* found Dense"),
+            (
+                BlockDiagonalMatrix([DenseMatrix(A, "layer 2")]),
+                r"layer 2: {} needs .* found DenseMatrix",
+            ),
         ):
             with pytest.raises(Unsupported, match=why.format(what)):
                 rule(matrix)
@@ -139,14 +147,14 @@ def test_rules_for_factors_refuse_other_matrices(xp, rng):
 
 def test_arguments_are_checked(xp, rng):
     A, G = (xp.asarray(M) for M in factors(rng))
-    matrix = Kronecker(A, G, "layer 0")
+    matrix = KroneckerProduct(A, G, "layer 0")
     for pi in (0, -0.6, np.nan, np.inf):
         with pytest.raises(ValueRangeError, match="pi: expected 'trace', .* found"):
             factored_tikhonov(matrix, LAMBDA, pi)
     with pytest.raises(UnknownName, match="unknown pi 'tracing': did you mean 'trace'"):
         separate(matrix, LAMBDA, LAMBDA, "tracing")
     with pytest.raises(ValueRangeError, match="layer 1: pi = 'trace' .* found -"):
-        factored_tikhonov(Kronecker(-1 * A, G, "layer 1"), LAMBDA)
+        factored_tikhonov(KroneckerProduct(-1 * A, G, "layer 1"), LAMBDA)
     for rule in (tikhonov, factored_tikhonov, same_on_each_factor):
         with pytest.raises(ValueRangeError, match="damping: .* >= 0, found -0.37"):
             rule(matrix, -LAMBDA)
@@ -157,7 +165,7 @@ def test_arguments_are_checked(xp, rng):
     with pytest.raises(ValueRangeError, match="separate, shift: .* found None"):
         separate(matrix, LAMBDA, LAMBDA, scale=LAMBDA)
     with pytest.raises(ShapeError, match="layer 2: .* an even size, found 5"):
-        separate(Dense(A, "layer 2"), LAMBDA, LAMBDA, scale=LAMBDA, shift=LAMBDA)
+        separate(DenseMatrix(A, "layer 2"), LAMBDA, LAMBDA, scale=LAMBDA, shift=LAMBDA)
     with pytest.raises(
         UnknownName, match="unknown damping rule 'tikonov': did you mean"
     ):

@@ -11,7 +11,7 @@ from helpers import assert_exact, host, relative_error
 from kfac_ref.damping import damp, factored_tikhonov, separate, tikhonov
 from kfac_ref.damping.pi import find_pi
 from kfac_ref.layers import ReLU
-from kfac_ref.matrices import Kronecker
+from kfac_ref.matrices import KroneckerProduct
 from kfac_ref.structures import curvature
 from matrix_cases import kron_by_loops, rotation
 from networks import chain, inputs, parameters
@@ -20,7 +20,7 @@ NORMS = {"trace": "nuc", "frobenius": "fro", "operator": 2}
 
 
 def move(xp, A, G):
-    return Kronecker(xp.asarray(A), xp.asarray(G), "layer 0")
+    return KroneckerProduct(xp.asarray(A), xp.asarray(G), "layer 0")
 
 
 def residual(A, G, pi):

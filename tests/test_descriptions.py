@@ -12,7 +12,7 @@ import pytest
 import kfac_ref
 from kfac_ref.errors import KfacError, check_count, describe
 from kfac_ref.layers.arguments import check_pair
-from kfac_ref.matrices import Dense
+from kfac_ref.matrices import DenseMatrix
 from kfac_ref.optimizer import KFAC
 from networks import chain
 
@@ -55,7 +55,9 @@ def test_what_was_found_is_described():
     assert describe(np.ones((2, 0))) == "numpy.ndarray of shape (2, 0), float64"
     assert describe(np.float32(2.5)) == "np.float32(2.5)"
     assert describe(Far) == repr(Far) and describe(np.ndarray) == repr(np.ndarray)
-    assert describe(Dense(np.eye(3), "layer 0")) == "Dense(3 x 3, 'layer 0')"
+    assert (
+        describe(DenseMatrix(np.eye(3), "layer 0")) == "DenseMatrix(3 x 3, 'layer 0')"
+    )
     assert describe("y" * 100) == f"'{'y' * 27}...{'y' * 28}'"
 
 
@@ -63,8 +65,8 @@ def test_arrays_far_away_where_numbers_are_expected():
     for door in (
         lambda: check_count("samples", Far()),
         lambda: check_pair("kernel", Far()),
-        lambda: Dense(np.eye(3)).power(Far()),
-        lambda: Dense(np.eye(3)).solve(np.ones(3), Far()),
+        lambda: DenseMatrix(np.eye(3)).power(Far()),
+        lambda: DenseMatrix(np.eye(3)).solve(np.ones(3), Far()),
         lambda: KFAC(chain(), lambda_=Far()),
     ):
         with pytest.raises(

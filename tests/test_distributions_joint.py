@@ -27,7 +27,7 @@ from kfac_ref.distributions import (
     NormalMeanVariance,
 )
 from kfac_ref.errors import Unsupported
-from kfac_ref.fisher import fisher_matrix, ggn_matrix
+from kfac_ref.exact.dense import fisher_matrix, ggn_matrix
 from kfac_ref.layers import Dense, Tanh
 from kfac_ref.network import Network
 from kfac_ref.pairs import propagate

@@ -21,9 +21,9 @@ from kfac_ref.distributions import Categorical, Joint
 from kfac_ref.errors import KfacError
 from kfac_ref.estimates import make_estimate
 from kfac_ref.layers import Dense, Tanh
+from kfac_ref.optimizer.subsampling import subsample_positions
 from kfac_ref.quadratic_model import quadratic_model
 from kfac_ref.structures import make_structure
-from kfac_ref.subsampling import subsample_positions
 
 rng = np.random.default_rng(3)
 NET = kfac_ref.Network([Dense(5, 4), Tanh(), Dense(4, 3)], Categorical())
@@ -125,14 +125,14 @@ GOOD = {  # function: arguments that it takes
     comparison.damped_norm_ratio: dict(BOTH, gradient=THETA, damping=0.1),
     comparison.timed: dict(build=lambda: F),
     DampedInside: dict(damped=tikhonov(K, 0.1), damping=0.1),
-    matrices.Dense: dict(matrix=A, name="m"),
-    matrices.Diagonal: dict(values=np.ones(3), name="m"),
-    matrices.Kronecker: dict(A=A, G=G, name="m"),
+    matrices.DenseMatrix: dict(matrix=A, name="m"),
+    matrices.DiagonalMatrix: dict(values=np.ones(3), name="m"),
+    matrices.KroneckerProduct: dict(A=A, G=G, name="m"),
     matrices.EigenKronecker: dict(
         U_A=np.eye(3), U_G=np.eye(2), values=np.ones((3, 2)), name="m", rounding=0.0
     ),
     matrices.KroneckerDifference: dict(A=A, G=G, C=0.1 * A, D=0.1 * G, name="m"),
-    matrices.BlockDiagonal: dict(blocks=[K.blocks[0]], name="m"),
+    matrices.BlockDiagonalMatrix: dict(blocks=[K.blocks[0]], name="m"),
     matrices.BlockTridiagonalInverse: dict(
         A=[A, G], G=[G, A], A_next=[np.zeros((3, 2))], G_next=[np.zeros((2, 3))],
         names=["a", "b"],
@@ -195,7 +195,7 @@ CALLED = {  # in messages, beside its own name
     "vector": ["parameter vector"],
     "done": ["forward"],
     "name": ["structure", "estimate", "name"],
-    "matrix": ["BlockDiagonal", "not positive definite", "m: expected"],
+    "matrix": ["BlockDiagonalMatrix", "not positive definite", "m: expected"],
     "values": ["m: expected", "U_A"],
     "layers": ["layer 0"],
     "parts": ["part 0"],
@@ -280,7 +280,11 @@ def test_numpys_functions_do_not_make_one_object_of_a_matrix():
 
 
 def test_an_array_for_a_matrix_is_told_how_to_become_one():
-    with pytest.raises(KfacError, match=r"^exact: .*Dense\(array\) of an array; found"):
+    with pytest.raises(
+        KfacError, match=r"^exact: .*DenseMatrix\(array\) of an array; found"
+    ):
         kfac_ref.compare(F.to_dense(), {"K": K}, GRADIENT, 0.1)
-    with pytest.raises(KfacError, match=r"^approximation 'K': .*Dense\(array\) of an"):
+    with pytest.raises(
+        KfacError, match=r"^approximation 'K': .*DenseMatrix\(array\) of an"
+    ):
         kfac_ref.compare(F, {"K": K.to_dense()}, GRADIENT, 0.1)

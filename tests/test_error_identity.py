@@ -10,18 +10,14 @@ import pytest
 
 from helpers import assert_exact, host, relative_error
 from kfac_ref.distributions import Categorical, squared_error
-from kfac_ref.fisher import fisher_matrix, ggn_matrix
-from kfac_ref.hessian import hessian_matrix
+from kfac_ref.exact.dense import fisher_matrix, ggn_matrix
+from kfac_ref.exact.hessian import hessian_matrix
 from kfac_ref.layers import ReLU, Tanh
 from kfac_ref.pairs import given_pairs, propagate
-from kfac_ref.structures import (
-    best_kronecker,
-    block_diagonal,
-    eigenvalue_corrected,
-    full,
-    kronecker,
-    kronecker_factors,
-)
+from kfac_ref.structures.best_kronecker import best_kronecker
+from kfac_ref.structures.dense import block_diagonal, full
+from kfac_ref.structures.eigenvalue_corrected import eigenvalue_corrected
+from kfac_ref.structures.kronecker import kronecker, kronecker_factors
 from networks import N, ag, chain, classes, inputs, parameters
 
 

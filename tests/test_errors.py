@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kfac_ref import errors
-from kfac_ref.matrices import Dense
+from kfac_ref.matrices import DenseMatrix
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_a_matrix_that_is_not_finite_has_no_condition(bad):
 
 def test_every_way_to_fail_has_a_sentence_of_its_own(xp):
     def said(values, dtype="float64"):
-        M = Dense(xp.asarray(np.diag(values).astype(dtype)), "M")
+        M = DenseMatrix(xp.asarray(np.diag(values).astype(dtype)), "M")
         with pytest.raises(errors.NotPositiveDefinite) as caught:
             M.solve(xp.ones(3, dtype=dtype))
         return str(caught.value).partition(": ")[0]
@@ -89,7 +89,7 @@ def test_every_way_to_fail_has_a_sentence_of_its_own(xp):
     rounding = "M is not positive definite but singular to rounding"
     assert said([1.0, 1e-18, 3.0]) == rounding
     assert said([1.0, 3e-7, 3.0], "float32") == rounding
-    M = Dense(xp.asarray(np.diag([1.0, 3e-7, 3.0])), "M")
+    M = DenseMatrix(xp.asarray(np.diag([1.0, 3e-7, 3.0])), "M")
     assert float(M.solve(xp.ones(3))[1]) == pytest.approx(1 / 3e-7)
 
 

@@ -24,7 +24,8 @@ from kfac_ref.estimates import Estimate
 from kfac_ref.layers import Dense, Identity, ReLU, Tanh
 from kfac_ref.network import Network
 from kfac_ref.pairs import given_pairs, propagate
-from kfac_ref.structures import block_diagonal, kronecker
+from kfac_ref.structures.dense import block_diagonal
+from kfac_ref.structures.kronecker import kronecker
 from networks import N, chain, inputs, linear, parameters
 
 EXACT = 1e-12

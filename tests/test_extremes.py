@@ -29,16 +29,15 @@ from kfac_ref.definition import load
 from kfac_ref.distributions import Categorical, Normal
 from kfac_ref.errors import KfacError, NotFinite, TooLarge, ValueRangeError
 from kfac_ref.estimates import ESTIMATES
-from kfac_ref.hessian import HessianProduct, hessian_matrix
+from kfac_ref.exact.hessian import HessianProduct, hessian_matrix
 from kfac_ref.layers import Dense, ReLU
-from kfac_ref.levenberg_marquardt import LevenbergMarquardt
-from kfac_ref.matrices import Dense as DenseMatrix
-from kfac_ref.matrices import EigenKronecker, Kronecker
-from kfac_ref.nearest_kronecker import LANCZOS
+from kfac_ref.matrices import DenseMatrix, EigenKronecker, KroneckerProduct
 from kfac_ref.network import Network
 from kfac_ref.optimizer import SGD, Adam, HessianFree
+from kfac_ref.optimizer.levenberg_marquardt import LevenbergMarquardt
 from kfac_ref.pairs import given_pairs
 from kfac_ref.structures import STRUCTURES, make_structure
+from kfac_ref.structures.best_kronecker import LANCZOS
 from networks import chain, classes, inputs, parameters
 
 DTYPES = {"float32": 1e-5, "float64": 1e-12}
@@ -300,7 +299,7 @@ def test_distances_at_any_scale(dtype, scale, xp, rng):
 def test_a_product_that_overflows_only_as_a_whole(xp):
     """The factors of a Kronecker product are in range, its entries are not."""
     A, G = (xp.asarray(1e20 * np.eye(n, dtype=np.float32)) for n in (3, 2))
-    K = Kronecker(A, G, "layer 7")
+    K = KroneckerProduct(A, G, "layer 7")
     for function in (K.to_dense, K.eigenvalues):
         with (
             np.errstate(over="ignore"),
@@ -542,7 +541,7 @@ def test_no_iteration_is_refused(iterations):
 def test_damping_beside_a_scalar(g, xp, rng):
     """A (x) [g] + lambda I = (A + lambda / g I) (x) [g], whatever g is."""
     A, G = moved(xp, "float64", matrix_cases.moment(rng, 5), np.array([[g]]))
-    for K in (Kronecker(A, G), Kronecker(G, A)):
+    for K in (KroneckerProduct(A, G), KroneckerProduct(G, A)):
         damped = damp(K, "factored_tikhonov", damping=0.37, exact_scalars=True)
         assert_exact(damped.to_dense(), g * host(A) + 0.37 * np.eye(5))
         shared = damp(K, "factored_tikhonov", damping=0.37)
@@ -559,16 +558,20 @@ def test_separate_damping_of_a_product_that_is_zero(dead, xp, rng):
         xp, "float64", matrix_cases.moment(rng, 5), matrix_cases.moment(rng, 3)
     )
     A, G = (0 * A if dead != "G" else A), (0 * G if dead != "A" else G)
-    found = damp(Kronecker(A, G), "separate", activations=0.3, errors=0.7, pi="trace")
+    found = damp(
+        KroneckerProduct(A, G), "separate", activations=0.3, errors=0.7, pi="trace"
+    )
     assert_exact(found.A, 0.3 * np.eye(5))
     assert_exact(found.G, 0.7 * np.eye(3))
-    plain = damp(Kronecker(A, G), "separate", activations=0.3, errors=0.7, pi=2.0)
+    plain = damp(
+        KroneckerProduct(A, G), "separate", activations=0.3, errors=0.7, pi=2.0
+    )
     assert_exact(plain.A, host(A) + 0.6 * np.eye(5))
     assert_exact(plain.G, host(G) + 0.35 * np.eye(3))
 
 
 def test_a_trace_of_zero_is_not_yet_a_zero(xp):
-    K = Kronecker(*moved(xp, "float64", np.diag([1.0, -1.0]), np.eye(3)))
+    K = KroneckerProduct(*moved(xp, "float64", np.diag([1.0, -1.0]), np.eye(3)))
     with pytest.raises(ValueRangeError, match="needs factors of positive size"):
         damp(K, "factored_tikhonov", damping=0.1)
 

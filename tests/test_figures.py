@@ -24,7 +24,7 @@ import kfac_ref
 import legible
 from kfac_ref.comparison.table import Comparison, Row
 from kfac_ref.errors import NotFinite, ShapeError, ValueRangeError
-from kfac_ref.matrices import Dense, Kronecker
+from kfac_ref.matrices import DenseMatrix, KroneckerProduct
 from kfac_ref.optimizer.training import History
 from kfac_ref.plotting import (
     APPROXIMATION,
@@ -64,7 +64,7 @@ NAMES = {
 
 def symmetric(size):
     X = np.random.default_rng(size).normal(size=(size, size))
-    return Dense(X + X.T)
+    return DenseMatrix(X + X.T)
 
 
 def history(length, start=8.0):
@@ -218,7 +218,7 @@ def test_nothing_to_draw_is_refused_by_the_name_of_the_argument():
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_numbers_that_are_not_finite_are_refused_by_their_name(bad):
-    F, M = symmetric(4), Kronecker(1e200 * np.eye(2), 1e200 * np.eye(2))
+    F, M = symmetric(4), KroneckerProduct(1e200 * np.eye(2), 1e200 * np.eye(2))
     for name, draw in {
         "losses": lambda: training_figure([1.0, bad], {"a": [1, 2]}, "K"),
         r"errors\['a'\]": lambda: training_figure([1, 2], {"a": [1, bad]}, "K"),

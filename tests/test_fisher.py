@@ -26,8 +26,9 @@ from kfac_ref.errors import (
     Unsupported,
     ValueRangeError,
 )
-from kfac_ref.fisher import empirical_fisher_matrix, fisher_matrix, ggn_matrix
-from kfac_ref.hessian import HessianProduct, hessian_matrix
+from kfac_ref.exact.dense import empirical_fisher_matrix, fisher_matrix, ggn_matrix
+from kfac_ref.exact.hessian import HessianProduct, hessian_matrix
+from kfac_ref.exact.products import CurvatureProduct
 from kfac_ref.layers import (
     BatchStandardize,
     Conv2d,
@@ -41,7 +42,6 @@ from kfac_ref.layers import (
     Tanh,
 )
 from kfac_ref.network import Network
-from kfac_ref.products import CurvatureProduct
 from networks import N, chain, classes, inputs, parameters
 
 

@@ -23,17 +23,17 @@ import kfac_ref.optimizer
 import strict
 from benchmarks import straight
 from benchmarks.straight_step import BareStep
-from kfac_ref import backend, structures
+from kfac_ref import backend
 from kfac_ref.backend import get_xp
 from kfac_ref.cli import main
 from kfac_ref.damping import RULES
 from kfac_ref.errors import Unsupported
 from kfac_ref.estimates import ESTIMATES
+from kfac_ref.exact.products import MATRICES
 from kfac_ref.gpu import cases, comparing, steps, tasks, timing
 from kfac_ref.gpu.comparing import TOLERANCES, Case, compare
 from kfac_ref.gpu.device import Device, find_device
 from kfac_ref.gpu.nets import NETS, Place, problem
-from kfac_ref.products import MATRICES
 from kfac_ref.structures import STRUCTURES
 from rounding import round_otherwise
 from test_cli import failing
@@ -222,7 +222,7 @@ def scaled(by):
 def test_an_error_in_one_structure_is_found(
     small, monkeypatch, tmp_path, capsys, error, seen
 ):
-    wrong = on_the_device(structures.diagonal, scaled(1 + error))
+    wrong = on_the_device(STRUCTURES["diagonal"], scaled(1 + error))
     monkeypatch.setitem(STRUCTURES, "diagonal", wrong)
     out = tmp_path / "new" / "gpu.json"
     assert main(["gpu", "--out", str(out)]) == 1
@@ -249,7 +249,7 @@ def test_an_error_that_the_device_raises_is_kept_and_the_others_go_on(
     def breaks(matrix):
         raise RuntimeError("cudaErrorIllegalAddress:\n an illegal memory access")
 
-    broken = on_the_device(structures.full, breaks)
+    broken = on_the_device(STRUCTURES["full"], breaks)
     monkeypatch.setitem(STRUCTURES, "full", broken)
     assert main(["gpu", "--out", str(tmp_path / "gpu.json")]) == 1
     text = capsys.readouterr().out

@@ -253,10 +253,14 @@ def kinds():
         (("state", "average", "variant"), "mean", "not a MovingAverage: unknown avera"),
         (("state", "average", "more"), 1, "state.average: expected the parts variant"),
         (("state", "average", "rounding"), 1, "state.average: expected the parts"),
-        (inside, {"array": 0}, "state.average.value: expected BlockDiagonal"),
-        ((*inside, "blocks"), [], "state.average.value: not a BlockDiagonal"),
+        (inside, {"array": 0}, "state.average.value: expected BlockDiagonalMatrix"),
+        ((*inside, "blocks"), [], "state.average.value: not a BlockDiagonalMatrix"),
         ((*inside, "blocks"), [{"kind": "Popen"}], r"blocks\[0\]: expected a kind of"),
-        ((*block, "A"), {"array": 0}, r"blocks\[0\]: not a Kronecker: .*factor A"),
+        (
+            (*block, "A"),
+            {"array": 0},
+            r"blocks\[0\]: not a KroneckerProduct: .*factor A",
+        ),
         (("state", "damped", "damping_inside"), "x", "damping_inside: expected bool"),
         (("state", "damped", "name"), 3, "state.damped: .*name: expected words"),
         (("state", "place", "seen"), 8, "state.place.seen: expected at most 7, found"),
@@ -298,8 +302,11 @@ def test_the_average_of_another_structure(files, tmp_path):
     net = files["K-FAC"][0].network
     options = dict(KEPT, damping_rule=by_kind, average=MovingAverage("latest"))
     for structure, message in (
-        ("diagonal", r"blocks\[0\]: expected Diagonal, found Kronecker"),
-        ("full", "state.average.value: expected Dense, found BlockDiagonal"),
+        ("diagonal", r"blocks\[0\]: expected DiagonalMatrix, found KroneckerProduct"),
+        (
+            "full",
+            "state.average.value: expected DenseMatrix, found BlockDiagonalMatrix",
+        ),
         ("block_tridiagonal", "state.average.value: expected ChainFactors"),
         ("eigenvalue_corrected", "'eigenvalue_corrected' has no mean"),
     ):

@@ -8,12 +8,12 @@ import pytest
 from helpers import host
 from kfac_ref.backend import get_xp
 from kfac_ref.distributions import Categorical, squared_error
-from kfac_ref.fisher import fisher_matrix
+from kfac_ref.exact.dense import fisher_matrix
 from kfac_ref.layers import Dense, Tanh
 from kfac_ref.layers.activations import Elementwise
 from kfac_ref.network import Network
 from kfac_ref.pairs import propagate
-from kfac_ref.structures import full
+from kfac_ref.structures.dense import full
 from networks import SIZES, N, chain, inputs, parameters
 from test_exactness import gaps
 

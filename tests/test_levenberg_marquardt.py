@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kfac_ref.errors import UnknownName, ValueRangeError
-from kfac_ref.levenberg_marquardt import LevenbergMarquardt, gamma_candidates
+from kfac_ref.optimizer.levenberg_marquardt import LevenbergMarquardt, gamma_candidates
 from kfac_ref.quadratic_model import reduction_ratio
 
 HALVES = {"decay": 0.5, "period": 3}  # omega = 1/8, exact in binary

@@ -14,12 +14,12 @@ from helpers import assert_exact, host
 from kfac_ref.backend import get_xp
 from kfac_ref.errors import NotPositiveDefinite
 from kfac_ref.matrices import (
-    BlockDiagonal,
-    Dense,
-    Diagonal,
+    BlockDiagonalMatrix,
+    DenseMatrix,
+    DiagonalMatrix,
     EigenKronecker,
-    Kronecker,
     KroneckerDifference,
+    KroneckerProduct,
     SymmetricMatrix,
 )
 from matrix_cases import CASES, DEFINITE, SINGULAR, kron_by_loops, make, moment
@@ -181,18 +181,18 @@ def test_kinds_of_powers(xp, rng):
     def kind(case, *args):
         return type(make(case, rng, xp.asarray)[0].power(*args))
 
-    assert kind("kronecker", -1) is Kronecker
+    assert kind("kronecker", -1) is KroneckerProduct
     assert kind("kronecker", -1, LAMBDA) is EigenKronecker
     assert kind("eigen_kronecker", 0.5, LAMBDA) is EigenKronecker
-    assert kind("diagonal", -0.5, LAMBDA) is Diagonal
-    assert kind("block_diagonal", -1) is BlockDiagonal
-    assert kind("kronecker_difference", -1) is Dense
+    assert kind("diagonal", -0.5, LAMBDA) is DiagonalMatrix
+    assert kind("block_diagonal", -1) is BlockDiagonalMatrix
+    assert kind("kronecker_difference", -1) is DenseMatrix
 
 
 def test_kronecker_by_hand(xp):
     """A = [2 1; 1 3], G = [1 -1; -1 4], V = [1 2; 3 -2]; all by hand."""
     A, G = np.array([[2.0, 1], [1, 3]]), np.array([[1.0, -1], [-1, 4]])
-    matrix = Kronecker(xp.asarray(A), xp.asarray(G))
+    matrix = KroneckerProduct(xp.asarray(A), xp.asarray(G))
     by_hand = [[2, -2, 1, -1], [-2, 8, -1, 4], [1, -1, 3, -3], [-1, 4, -3, 12]]
     assert host(matrix.to_dense()).tolist() == by_hand
     v = xp.asarray(np.array([1.0, 2, 3, -2]))
@@ -208,7 +208,7 @@ def test_kronecker_by_hand(xp):
 def test_damped_kronecker_by_hand(xp):
     """Eigenvalues 1, 3 of A and 2, 12 of G; the damped inverse on an eigenvector."""
     A, G = np.array([[2.0, 1], [1, 2]]), np.array([[4.0, 4], [4, 10]])
-    matrix = Kronecker(xp.asarray(A), xp.asarray(G))
+    matrix = KroneckerProduct(xp.asarray(A), xp.asarray(G))
     assert_exact(matrix.eigenvalues(), np.array([2.0, 6, 12, 36]))
     v = np.array([1.0, 2, -1, -2])  # [1, -1] (x) [1, 2]: eigenvalue 1 * 12
     assert_exact(matrix.solve(xp.asarray(v), 0.5), v / 12.5)
@@ -233,7 +233,7 @@ def test_damped_kronecker_by_hand(xp):
 def test_kronecker_of_any_size(xp, d_in, d_out, columns, damping, seed):
     rng = np.random.default_rng(seed)
     A, G = moment(rng, d_in, 2 * d_in), moment(rng, d_out, d_out // 2 + 1)
-    matrix = Kronecker(xp.asarray(A), xp.asarray(G))
+    matrix = KroneckerProduct(xp.asarray(A), xp.asarray(G))
     M = kron_by_loops(A, G)
     v = rng.normal(size=(len(M), columns))
     assert_exact(matrix @ xp.asarray(v), M @ v)
@@ -307,6 +307,6 @@ def test_relative_eigenvalues_of_a_difference_decide(xp, rng):
     A, G = moment(rng, 5), moment(rng, 3)
     A, G, C, D = (xp.asarray(M) for M in (A, G, 0.8 * A, 1.2 * G))
     matrix = KroneckerDifference(A, G, C, D)
-    assert_exact(matrix.to_dense(), 0.04 * host(Kronecker(A, G).to_dense()))
+    assert_exact(matrix.to_dense(), 0.04 * host(KroneckerProduct(A, G).to_dense()))
     with pytest.raises(NotPositiveDefinite, match="relative to its first product"):
         KroneckerDifference(A, G, C, D * (1.3 / 1.2))

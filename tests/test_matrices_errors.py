@@ -14,12 +14,12 @@ from kfac_ref.errors import (
     ValueRangeError,
 )
 from kfac_ref.matrices import (
-    BlockDiagonal,
-    Dense,
-    Diagonal,
+    BlockDiagonalMatrix,
+    DenseMatrix,
+    DiagonalMatrix,
     EigenKronecker,
-    Kronecker,
     KroneckerDifference,
+    KroneckerProduct,
 )
 from matrix_cases import CASES, SINGULAR, make, moment, rotation
 
@@ -31,15 +31,17 @@ def indefinite(rng, move, kind):
     values, U = np.array([-0.5, 2.0, 4.0]), rotation(rng, 3)
     M, one = (U * values) @ U.T, np.ones((1, 1))
     if kind == "dense":
-        return Dense(move(M), "layer 0")
+        return DenseMatrix(move(M), "layer 0")
     if kind == "diagonal":
-        return Diagonal(move(values), "layer 0")
+        return DiagonalMatrix(move(values), "layer 0")
     if kind == "kronecker":
-        return Kronecker(move(one), move(M), "layer 0")
+        return KroneckerProduct(move(one), move(M), "layer 0")
     if kind == "eigen_kronecker":
         parts = move(U), move(one), move(values[:, None])
         return EigenKronecker(*parts, "layer 0")
-    return BlockDiagonal([Dense(move(M), "layer 0"), Diagonal(move(values + 9))])
+    return BlockDiagonalMatrix(
+        [DenseMatrix(move(M), "layer 0"), DiagonalMatrix(move(values + 9))]
+    )
 
 
 KINDS = ["dense", "diagonal", "kronecker", "eigen_kronecker", "block_diagonal"]
@@ -95,8 +97,8 @@ def test_singular_matrices_of_any_scale_are_found(xp):
         X = rng.normal(size=(d - 1, d)) * 10 ** rng.uniform(-3, 3, size=d)
         M = X.T @ X
         with pytest.raises(NotPositiveDefinite):
-            Dense(xp.asarray(M)).logdet()
-        assert Dense(xp.asarray(M)).logdet(1e-6 * M.max()) > -np.inf
+            DenseMatrix(xp.asarray(M)).logdet()
+        assert DenseMatrix(xp.asarray(M)).logdet(1e-6 * M.max()) > -np.inf
         try:
             pivots = np.diag(np.linalg.cholesky(M))
             passed_by_pivots += (pivots.min() / pivots.max()) ** 2 > 1e-14
@@ -110,7 +112,7 @@ def test_ill_conditioned_is_not_singular(xp, rng):
     U = rotation(rng, 5)
     M = (U * [1e-12, 0.2, 0.5, 0.9, 1.0]) @ U.T
     M = (M + M.T) / 2
-    x = Dense(xp.asarray(M)).solve(xp.asarray(M @ np.ones(5)))
+    x = DenseMatrix(xp.asarray(M)).solve(xp.asarray(M @ np.ones(5)))
     assert_exact(x, np.ones(5), 1e-3)
 
 
@@ -118,9 +120,11 @@ def test_failing_factor_is_named(xp, rng):
     good, bad = xp.asarray(moment(rng, 5)), xp.asarray(moment(rng, 3, N=2))
     v = xp.asarray(rng.normal(size=15))
     with pytest.raises(NotPositiveDefinite, match="factor G of layer 1: Dense"):
-        Kronecker(good, bad, "layer 1: Dense(4, 3)").solve(v)
-    with pytest.raises(NotPositiveDefinite, match="factor A of Kronecker.15 x 15. is"):
-        Kronecker(bad, good).power(-0.5)
+        KroneckerProduct(good, bad, "layer 1: Dense(4, 3)").solve(v)
+    with pytest.raises(
+        NotPositiveDefinite, match="factor A of KroneckerProduct.15 x 15. is"
+    ):
+        KroneckerProduct(bad, good).power(-0.5)
     with pytest.raises(NotPositiveDefinite, match="factor A of layer 1 is"):
         KroneckerDifference(bad, good, 0 * bad, 0 * good, "layer 1")
 
@@ -130,28 +134,28 @@ def test_rounding_is_zero_and_more_is_not(xp, rng):
     U = rotation(rng, 3)
     for tiny in (-1e-16, 1e-17):
         M = (U * [tiny, 1.0, 2.0]) @ U.T
-        root = Dense(xp.asarray((M + M.T) / 2)).power(0.5).to_dense()
+        root = DenseMatrix(xp.asarray((M + M.T) / 2)).power(0.5).to_dense()
         assert_exact(root, (U * [0.0, 1.0, np.sqrt(2)]) @ U.T, 1e-14)
     M = (U * [-1e-6, 1.0, 2.0]) @ U.T
     with pytest.raises(NotPositiveDefinite, match="from -1e-06 to 2"):
-        Dense(xp.asarray((M + M.T) / 2)).power(0.5)
+        DenseMatrix(xp.asarray((M + M.T) / 2)).power(0.5)
 
 
 def test_given_eigenvalues_are_taken_at_their_word(xp):
     values = np.array([1e-20, 3.0])
-    matrix = Diagonal(xp.asarray(values))
+    matrix = DiagonalMatrix(xp.asarray(values))
     assert_exact(matrix.solve(xp.asarray(values)), np.ones(2))
     assert host(matrix.power(0.5).to_dense())[0, 0] == 1e-10
     with pytest.raises(NotPositiveDefinite, match="from -1e-20 to 3"):
-        Diagonal(xp.asarray(np.array([-1e-20, 3.0]))).power(0.5)
+        DiagonalMatrix(xp.asarray(np.array([-1e-20, 3.0]))).power(0.5)
     with pytest.raises(NotPositiveDefinite, match="condition number inf"):
-        Diagonal(xp.asarray(np.array([0.0, 3.0]))).inverse()
+        DiagonalMatrix(xp.asarray(np.array([0.0, 3.0]))).inverse()
 
 
 def test_tiny_damping_of_a_singular_product_is_rounding(xp, rng):
     """3e-15 is no damping beside the rounding error of the eigenvalues; 1e-6 is."""
     A, G = moment(rng, 5, N=2), moment(rng, 3)
-    matrix = Kronecker(xp.asarray(A), xp.asarray(G), "layer 0")
+    matrix = KroneckerProduct(xp.asarray(A), xp.asarray(G), "layer 0")
     v = xp.asarray(rng.normal(size=15))
     with pytest.raises(NotPositiveDefinite, match="layer 0 .* with lambda = 3e-15"):
         matrix.solve(v, 3e-15)
@@ -177,11 +181,11 @@ def test_bad_matrices_are_refused(matrix, error, message, xp, rng):
     bad = matrix if isinstance(matrix, list) else xp.asarray(matrix)
     good = xp.asarray(moment(rng, 3))
     with pytest.raises(error, match=f"layer 2: {message}|layer 2.*{message}"):
-        Dense(bad, "layer 2")
+        DenseMatrix(bad, "layer 2")
     with pytest.raises(error, match=f"layer 2: factor A: .*{message}"):
-        Kronecker(bad, good, "layer 2")
+        KroneckerProduct(bad, good, "layer 2")
     with pytest.raises(error, match=f"layer 2: factor G: .*{message}"):
-        Kronecker(good, bad, "layer 2")
+        KroneckerProduct(good, bad, "layer 2")
     with pytest.raises(error, match=f"layer 2: factor D: .*{message}"):
         KroneckerDifference(good, good, good, bad, "layer 2")
 
@@ -192,7 +196,7 @@ def test_every_entry_is_looked_at(tile, bad, xp, rng, monkeypatch):
     """Tiles of 1, 2 and all 7 rows; one entry of each pair is made bad."""
     monkeypatch.setattr("kfac_ref.matrices.definite.TILE", tile)
     good = moment(rng, 7)
-    Dense(xp.asarray(good))
+    DenseMatrix(xp.asarray(good))
     for position in np.ndindex(7, 7):
         M = good.copy()
         M[position] += bad
@@ -200,26 +204,26 @@ def test_every_entry_is_looked_at(tile, bad, xp, rng, monkeypatch):
             continue
         message = "by up to 0.5" if bad == 0.5 else "1 of 49 numbers are NaN"
         with pytest.raises(ValueRangeError, match=message):
-            Dense(xp.asarray(M))
+            DenseMatrix(xp.asarray(M))
 
 
 def test_computed_matrices_are_looked_at_on_the_diagonal(xp, rng):
     """What is semi-definite by construction is only checked to be finite."""
     A, G = moment(rng, 5), moment(rng, 3)
     move = xp.asarray
-    assert_exact(Dense.semidefinite(move(A), "F").to_dense(), A)
-    product = Kronecker.semidefinite(move(A), move(G), "layer 0")
+    assert_exact(DenseMatrix.semidefinite(move(A), "F").to_dense(), A)
+    product = KroneckerProduct.semidefinite(move(A), move(G), "layer 0")
     assert (product.size, product.name, product.storage) == (15, "layer 0", 34)
     assert_exact(product.to_dense(), np.kron(A, G))
     for bad in (np.nan, np.inf):
         B = G.copy()
         B[1, 1] = bad
         with pytest.raises(ValueRangeError, match="F: 1 of 3 numbers are NaN or inf"):
-            Dense.semidefinite(move(B), "F")
+            DenseMatrix.semidefinite(move(B), "F")
         with pytest.raises(ValueRangeError, match="layer 0: factor G: 1 of 3 numbers"):
-            Kronecker.semidefinite(move(A), move(B), "layer 0")
+            KroneckerProduct.semidefinite(move(A), move(B), "layer 0")
         with pytest.raises(ValueRangeError, match="layer 0: factor A: 1 of 3 numbers"):
-            Kronecker.semidefinite(move(B), move(A), "layer 0")
+            KroneckerProduct.semidefinite(move(B), move(A), "layer 0")
 
 
 def test_asymmetry_of_rounding_is_allowed(xp, rng):
@@ -227,19 +231,19 @@ def test_asymmetry_of_rounding_is_allowed(xp, rng):
     for scale in (1e-9, 1.0, 1e9):
         M = moment(rng, 5)
         M[3, 1] += 1e-13 * M.max()
-        Dense(xp.asarray(scale * M))
+        DenseMatrix(xp.asarray(scale * M))
         M[3, 1] += 1e-12 * M.max()
         with pytest.raises(ValueRangeError, match="expected a symmetric matrix"):
-            Dense(xp.asarray(scale * M))
+            DenseMatrix(xp.asarray(scale * M))
 
 
 def test_bad_diagonals_and_eigenbases_are_refused(xp, rng):
     U_A, U_G = xp.asarray(rotation(rng, 5)), xp.asarray(rotation(rng, 3))
     values = xp.asarray(rng.uniform(size=(5, 3)))
-    with pytest.raises(ShapeError, match=r"Diagonal: expected shape \(P,\)"):
-        Diagonal(values)
+    with pytest.raises(ShapeError, match=r"DiagonalMatrix: expected shape \(P,\)"):
+        DiagonalMatrix(values)
     with pytest.raises(ValueRangeError, match="layer 0: 2 of 3 numbers are NaN"):
-        Diagonal(xp.asarray(np.array([np.nan, 1.0, np.inf])), "layer 0")
+        DiagonalMatrix(xp.asarray(np.array([np.nan, 1.0, np.inf])), "layer 0")
     with pytest.raises(ShapeError, match=r"layer 0: U_G: expected shape \(3, 3\)"):
         EigenKronecker(U_A, U_A, values, "layer 0")
     with pytest.raises(ShapeError, match=r"U_A: expected shape \(5, 5\)"):
@@ -255,9 +259,9 @@ def test_bad_diagonals_and_eigenbases_are_refused(xp, rng):
 def test_bad_blocks_are_refused(xp, rng):
     M = moment(rng, 3)
     with pytest.raises(ShapeError, match="at least one block"):
-        BlockDiagonal([])
+        BlockDiagonalMatrix([])
     with pytest.raises(ShapeError, match=r"net: expected blocks .* with Dense"):
-        BlockDiagonal([xp.asarray(M)], "net")
+        BlockDiagonalMatrix([xp.asarray(M)], "net")
     with pytest.raises(ShapeError, match=r"factor C: expected shape \(3, 3\)"):
         KroneckerDifference(*[xp.asarray(moment(rng, d)) for d in (3, 5, 5, 3)])
 
@@ -267,9 +271,9 @@ def test_dtypes_are_not_mixed(xp, rng):
     single = double.astype(np.float32)
     message = "expected arrays of one dtype, found float32 and float64"
     with pytest.raises(ValueRangeError, match=message):
-        Kronecker(double, single)
+        KroneckerProduct(double, single)
     with pytest.raises(ValueRangeError, match=message):
-        BlockDiagonal([Dense(double), Dense(single)])
+        BlockDiagonalMatrix([DenseMatrix(double), DenseMatrix(single)])
     with pytest.raises(ValueRangeError, match=message):
         KroneckerDifference(double, double, double, single)
 
@@ -278,13 +282,13 @@ def test_backends_are_not_mixed(rng):
     M = moment(rng, 3)
     other = strict.xp.asarray(M)
     with pytest.raises(BackendError, match="cupy, numpy"):
-        Kronecker(M, other)
+        KroneckerProduct(M, other)
     with pytest.raises(BackendError, match="cupy, numpy"):
-        BlockDiagonal([Dense(M), Dense(other)])
+        BlockDiagonalMatrix([DenseMatrix(M), DenseMatrix(other)])
     with pytest.raises(BackendError, match="cupy, numpy"):
-        Dense(M) @ strict.xp.asarray(np.ones(3))
+        DenseMatrix(M) @ strict.xp.asarray(np.ones(3))
     with pytest.raises(BackendError, match="cupy, numpy"):
-        Dense(other).solve(np.ones(3))
+        DenseMatrix(other).solve(np.ones(3))
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -320,6 +324,6 @@ def test_bad_damping_and_exponents_are_refused(case, xp, rng):
 
 def test_names_in_representations(xp, rng):
     matrix = make("kronecker", rng, xp.asarray)[0]
-    assert repr(matrix) == "Kronecker(15 x 15, 'the matrix')"
+    assert repr(matrix) == "KroneckerProduct(15 x 15, 'the matrix')"
     assert matrix.label == "the matrix"
-    assert Diagonal(xp.asarray(np.ones(3))).label == "Diagonal(3 x 3)"
+    assert DiagonalMatrix(xp.asarray(np.ones(3))).label == "DiagonalMatrix(3 x 3)"

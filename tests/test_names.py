@@ -39,7 +39,7 @@ def test_the_names_are_at_home_where_the_type_checker_finds_them():
 
 
 def test_modules_and_what_is_not_there():
-    assert kfac_ref.schedules.__name__ == "kfac_ref.schedules"
+    assert kfac_ref.optimizer.schedules.__name__ == "kfac_ref.optimizer.schedules"
     assert not hasattr(kfac_ref, "nothing")
     with pytest.raises(ImportError, match="nothing.*kfac_ref"):
         from kfac_ref import nothing  # noqa: F401

@@ -10,11 +10,11 @@ from helpers import assert_exact, host
 from kfac_ref.backend import use
 from kfac_ref.distributions import Categorical, Joint, Normal
 from kfac_ref.errors import BackendError, ShapeError, ValueRangeError
+from kfac_ref.exact.products import CurvatureProduct
 from kfac_ref.layers import Dense, Sequential, Tanh
 from kfac_ref.network import Network
 from kfac_ref.pairs import propagate
-from kfac_ref.products import CurvatureProduct
-from kfac_ref.structures import kronecker
+from kfac_ref.structures.kronecker import kronecker
 from networks import N, chain, classes, inputs, parameters
 
 

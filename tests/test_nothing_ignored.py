@@ -26,10 +26,16 @@ from kfac_ref.errors import (
     ValueRangeError,
 )
 from kfac_ref.estimates import Empirical, Estimate, Expectation, RandomSigns, Sampled
-from kfac_ref.fisher import empirical_fisher_matrix
-from kfac_ref.levenberg_marquardt import LevenbergMarquardt
-from kfac_ref.matrices import BlockDiagonal, Dense, Diagonal, EigenKronecker, Kronecker
+from kfac_ref.exact.dense import empirical_fisher_matrix
+from kfac_ref.matrices import (
+    BlockDiagonalMatrix,
+    DenseMatrix,
+    DiagonalMatrix,
+    EigenKronecker,
+    KroneckerProduct,
+)
 from kfac_ref.optimizer import KFAC, SGD, HessianFree, MovingAverage
+from kfac_ref.optimizer.levenberg_marquardt import LevenbergMarquardt
 from matrix_cases import moment, rotation
 from networks import chain, classes, inputs, parameters
 from optimizer_cases import problem as optimizer_problem
@@ -222,9 +228,9 @@ def by_hand(rng, xp):
     E = np.kron(U, V)
     up = xp.asarray
     return [
-        (Kronecker(up(A), up(G)), shared(A, G, gamma, gamma, "trace")),
-        (Diagonal(up(diagonal)), np.diag(diagonal + lam)),
-        (Dense(up(M)), plus(M, lam)),
+        (KroneckerProduct(up(A), up(G)), shared(A, G, gamma, gamma, "trace")),
+        (DiagonalMatrix(up(diagonal)), np.diag(diagonal + lam)),
+        (DenseMatrix(up(M)), plus(M, lam)),
         (EigenKronecker(up(U), up(V), up(values)),
          plus((E * values.reshape(-1)) @ E.T, lam)),
     ]  # fmt: skip
@@ -232,21 +238,21 @@ def by_hand(rng, xp):
 
 def test_each_kind_of_block_by_hand(xp, rng):
     cases = by_hand(rng, xp)
-    whole = by_kind(BlockDiagonal([block for block, _ in cases]), 0.37)
+    whole = by_kind(BlockDiagonalMatrix([block for block, _ in cases]), 0.37)
     assert whole.damping_inside
     for (block, expected), damped in zip(cases, whole.blocks, strict=True):
         assert_exact(damped.to_dense(), expected)
         assert_exact(by_kind(block, 0.37).to_dense(), expected)
         assert damped.damping_inside
     factors = whole.blocks[0]
-    assert isinstance(factors, Kronecker)  # two small factorisations are enough
+    assert isinstance(factors, KroneckerProduct)  # two small factorisations are enough
     exact = host(tikhonov(cases[0][0], 0.37).to_dense())
     assert np.abs(host(factors.to_dense()) - exact).max() > 0.1
 
 
 def test_the_two_rules_of_by_kind_may_be_others(xp, rng):
     (K, _), (D, _), *_ = by_hand(rng, xp)
-    both = BlockDiagonal([K, D])
+    both = BlockDiagonalMatrix([K, D])
     found = by_kind(both, 0.37, same_on_each_factor, lambda M, d: tikhonov(M, 2 * d))
     assert_exact(found.blocks[0].A, plus(host(K.A), 0.37))
     assert_exact(found.blocks[1].values, host(D.values) + 0.74)
@@ -271,7 +277,7 @@ def test_any_structure_trains_with_the_default_rule(structure, xp, rng):
         gradient = [np.concatenate(gradient)]
     direction, found = [], getattr(average, "blocks", [average])
     for block, grad in zip(found, gradient, strict=True):
-        if isinstance(block, Kronecker):
+        if isinstance(block, KroneckerProduct):
             damped = shared(host(block.A), host(block.G), gamma, gamma, "trace")
         else:
             damped = plus(host(block.to_dense()), lam)

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import value_cases as cases
-from kfac_ref import curvature, fisher, hessian, quadratic_model, structures
+from kfac_ref import curvature, quadratic_model
 from kfac_ref.comparison import compare, distances
 from kfac_ref.curves import curves
 from kfac_ref.damping import rules
@@ -33,10 +33,10 @@ from kfac_ref.errors import (
     check_real,
 )
 from kfac_ref.estimates import make_estimate
-from kfac_ref.exact_blocks import dense_blocks
+from kfac_ref.exact import dense as fisher
+from kfac_ref.exact import hessian
+from kfac_ref.exact.products import CurvatureProduct, check_block
 from kfac_ref.layers import Dense, Layer
-from kfac_ref.levenberg_marquardt import LevenbergMarquardt, gamma_candidates
-from kfac_ref.nearest_kronecker import nearest_kronecker
 from kfac_ref.optimizer import (
     KFAC,
     SGD,
@@ -47,10 +47,13 @@ from kfac_ref.optimizer import (
     statistics,
     train,
 )
+from kfac_ref.optimizer.levenberg_marquardt import LevenbergMarquardt, gamma_candidates
+from kfac_ref.optimizer.schedules import Constant
+from kfac_ref.optimizer.subsampling import check_share, subsample_positions
 from kfac_ref.pairs import given_pairs, propagate
-from kfac_ref.products import CurvatureProduct, check_block
-from kfac_ref.schedules import Constant
-from kfac_ref.subsampling import check_share, subsample_positions
+from kfac_ref.structures.best_kronecker import nearest_kronecker
+from kfac_ref.structures.block_tridiagonal import block_tridiagonal
+from kfac_ref.structures.dense import dense_blocks
 from kfac_ref.values import Value, same
 from value_behaviour import behave, shown
 from value_cases import CASES, KINDS, PLAIN, array, defined, generator, modules
@@ -251,7 +254,7 @@ FUNCTIONS = {
         NET, PARAMS, X, "block_tridiagonal", "sampled",
         rng=generator(2), samples=n(2), memory=n(200), damping=n(0.5),
     ),
-    structures.block_tridiagonal: lambda n: structures.block_tridiagonal(
+    block_tridiagonal: lambda n: block_tridiagonal(
         cases.pairs(PLAIN), n(0.5)
     ),
     subsample_positions: lambda n: behave(
@@ -294,16 +297,16 @@ NO_DOORS = {  # module or function: why its numbers are not looked at
     "kfac_ref.matrices.dense": "behind the methods of matrices, which check",
     "kfac_ref.damping.parts": "behind the rules, which check",
     "kfac_ref.backend.add_scaled": "behind averages and stages, which check",
-    "kfac_ref.exact_blocks.add_stacked": "a panel's size, made by the package",
+    "kfac_ref.structures.dense.add_stacked": "a panel's size, made by the package",
     "kfac_ref.gpu": "sizes that are written there",
     "kfac_ref.limits": "sizes of arrays",
     "kfac_ref.optimizer.batches.batches": "behind train, which checks",
     "kfac_ref.optimizer.batches.check_batch_size": "behind train, and Settings",
-    "kfac_ref.products.check_vector": "compares a shape",
+    "kfac_ref.exact.products.check_vector": "compares a shape",
     "kfac_ref.layers.base": "compares a shape",
     "kfac_ref.layers.patches": "behind the layers, which check",
     "kfac_ref.layers.arguments": "they are the checks",
-    "kfac_ref.schedules": "a check, and `require`, which prints what it is given",
+    "kfac_ref.optimizer.schedules": "a check, and `require`",
     "kfac_ref.plotting": "draws",
     "kfac_ref.definition": "apart from the rest: autograd's numbers must pass",
     "kfac_ref.demo": "from Settings, which check",

@@ -9,10 +9,16 @@ from hypothesis import strategies as st
 
 from helpers import assert_exact, host, relative_error
 from kfac_ref.errors import ShapeError, UnknownName, Unsupported, ValueRangeError
-from kfac_ref.matrices import BlockDiagonal, Dense, Diagonal, Kronecker
+from kfac_ref.matrices import (
+    BlockDiagonalMatrix,
+    DenseMatrix,
+    DiagonalMatrix,
+    KroneckerProduct,
+)
 from kfac_ref.optimizer import MovingAverage
 from kfac_ref.optimizer.averages import AVERAGES, mix
-from kfac_ref.structures import ChainFactors, curvature
+from kfac_ref.structures import curvature
+from kfac_ref.structures.block_tridiagonal import ChainFactors
 from matrix_cases import moment
 from networks import chain, inputs, parameters
 
@@ -50,7 +56,7 @@ def average_of(values, variant, eps=EPS, burn_in=0):
 
 def dense(xp, rng, count, d=5):
     host_values = [moment(rng, d) for _ in range(count)]
-    return host_values, [Dense(xp.asarray(M), "layer 0") for M in host_values]
+    return host_values, [DenseMatrix(xp.asarray(M), "layer 0") for M in host_values]
 
 
 @pytest.mark.parametrize("variant", AVERAGES)
@@ -81,7 +87,7 @@ def test_weights_sum_to_one_but_for_the_two_bugs(variant):
 
 def test_by_hand(xp):
     """The values 8, 4, 2 with decay 1/2."""
-    values = [Diagonal(xp.asarray(np.array([v]))) for v in (8.0, 4.0, 2.0)]
+    values = [DiagonalMatrix(xp.asarray(np.array([v]))) for v in (8.0, 4.0, 2.0)]
     expected = {
         "latest": 2.0,
         "plain": 14 / 3,
@@ -120,7 +126,7 @@ def test_the_papers_average_is_the_mean_first_and_then_forgets(xp, rng):
 
 def test_lbann_and_chainer_by_their_own_numbers(xp):
     """1, then 2: LBANN's 0.99 gives 1.01; ChainerKFAC's 0.99 is the newest's weight."""
-    values = [Diagonal(xp.asarray(np.array([v]))) for v in (1.0, 2.0)]
+    values = [DiagonalMatrix(xp.asarray(np.array([v]))) for v in (1.0, 2.0)]
     for decay, number in ((0.99, 1.01), (1 - 0.99, 1.99)):
         found = average_of(values, "first", decay).value.values
         assert_exact(found, np.array([number]))
@@ -175,15 +181,22 @@ def _blocks(matrix):
 
 
 def _arrays(block):
-    kinds = {Kronecker: ["A", "G"], Dense: ["matrix"], Diagonal: ["values"]}
+    kinds = {
+        KroneckerProduct: ["A", "G"],
+        DenseMatrix: ["matrix"],
+        DiagonalMatrix: ["values"],
+    }
     return kinds[type(block)]
 
 
 def test_a_product_of_means_is_no_mean_of_products(xp, rng):
     """Kronecker factors are averaged apart; exact only where one of them stays."""
     A, B, G, H = (xp.asarray(moment(rng, d)) for d in (5, 5, 3, 3))
-    for other, same in ((Kronecker(B, G), True), (Kronecker(B, H), False)):
-        values = [Kronecker(A, G), other]
+    for other, same in (
+        (KroneckerProduct(B, G), True),
+        (KroneckerProduct(B, H), False),
+    ):
+        values = [KroneckerProduct(A, G), other]
         found = average_of(values, "plain").value.to_dense()
         mean = (host(values[0].to_dense()) + host(other.to_dense())) / 2
         if same:
@@ -248,12 +261,14 @@ def test_errors(xp, rng):
     _, (value,) = dense(xp, rng, 1)
     _, (other,) = dense(xp, rng, 1, d=4)
     average = MovingAverage("first").add(value)
-    with pytest.raises(ShapeError, match=r"Dense\(5 x 5.*Dense\(4 x 4.*different"):
+    with pytest.raises(
+        ShapeError, match=r"DenseMatrix\(5 x 5.*DenseMatrix\(4 x 4.*different"
+    ):
         average.add(other)
     with pytest.raises(ShapeError, match="different kinds"):
-        average.add(BlockDiagonal([value]))
+        average.add(BlockDiagonalMatrix([value]))
     with pytest.raises(ShapeError, match="different kinds"):
-        mix(value, Diagonal(xp.asarray(np.ones(5))), 0.5)
+        mix(value, DiagonalMatrix(xp.asarray(np.ones(5))), 0.5)
     with pytest.raises(UnknownName, match="average 'frist': did you mean 'first'"):
         MovingAverage("frist")
     for decay in (1.0, -0.1, float("nan")):

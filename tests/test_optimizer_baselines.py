@@ -18,10 +18,10 @@ from kfac_ref.errors import (
     ValueRangeError,
 )
 from kfac_ref.layers import Dense
-from kfac_ref.levenberg_marquardt import LevenbergMarquardt
 from kfac_ref.network import Network
 from kfac_ref.optimizer import SGD, Adam, Diverged, HessianFree, NaturalGradient
-from kfac_ref.schedules import Exponential, Polynomial
+from kfac_ref.optimizer.levenberg_marquardt import LevenbergMarquardt
+from kfac_ref.optimizer.schedules import Exponential, Polynomial
 from networks import inputs, linear
 from optimizer_cases import KINDS, labels, on_host, problem, run
 

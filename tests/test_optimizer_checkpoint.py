@@ -27,13 +27,13 @@ from kfac_ref.errors import (
     ValueRangeError,
 )
 from kfac_ref.layers import Dense, Tanh
-from kfac_ref.levenberg_marquardt import LevenbergMarquardt
-from kfac_ref.matrices import Diagonal
+from kfac_ref.matrices import DiagonalMatrix
 from kfac_ref.network import Network
 from kfac_ref.optimizer import KFAC, SGD, MovingAverage, checkpoint, train
 from kfac_ref.optimizer.archive import CheckpointError, pack, unpack
 from kfac_ref.optimizer.checkpoint import load_state, save_state
 from kfac_ref.optimizer.encoding import KINDS
+from kfac_ref.optimizer.levenberg_marquardt import LevenbergMarquardt
 from optimizer_cases import problem
 from test_optimizer_baselines import BASELINES
 
@@ -374,7 +374,7 @@ def test_parts_that_do_not_fit_together(good):
     rest = "its parts do not fit together: "
     refused(good, header_of(good, state=None), "header: expected format, generator, ")
     refused(good, header_of(good, state={"kind": "Popen"}),
-            "state: expected a kind of Dense, .*found 'Popen'")  # fmt: skip
+            "state: expected a kind of DenseMatrix, .*found 'Popen'")  # fmt: skip
     refused(good, header_of(good, state={"array": 99}), "state: expected the number of")
     refused(good, header_of(good, network=7), f"{rest}TypeError")
     short = npy(np.zeros(3))
@@ -388,7 +388,7 @@ def test_parts_that_do_not_fit_together(good):
 
 
 def test_a_state_that_a_file_cannot_hold(good, rng):
-    class Odd(Diagonal):
+    class Odd(DiagonalMatrix):
         def __repr__(self):
             return "odd"
 

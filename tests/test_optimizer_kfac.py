@@ -10,9 +10,9 @@ from helpers import assert_exact, host
 from kfac_ref.damping import separate
 from kfac_ref.distributions import Normal
 from kfac_ref.layers import Dense
-from kfac_ref.levenberg_marquardt import LevenbergMarquardt
 from kfac_ref.network import Network
 from kfac_ref.optimizer import KFAC, MovingAverage
+from kfac_ref.optimizer.levenberg_marquardt import LevenbergMarquardt
 from optimizer_cases import KINDS, SEED, on_host, problem, run, sampler
 
 CLOSE = 1e-10  # relative; both sides invert matrices, each in its own way

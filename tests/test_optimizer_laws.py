@@ -14,10 +14,10 @@ from kfac_ref.damping import block_by_block, separate
 from kfac_ref.distributions import Categorical, Joint, Normal
 from kfac_ref.layers import Dense, Tanh
 from kfac_ref.layers.base import Layer, append_one
-from kfac_ref.levenberg_marquardt import LevenbergMarquardt
-from kfac_ref.matrices import Dense as DenseMatrix
+from kfac_ref.matrices import DenseMatrix
 from kfac_ref.network import Network
 from kfac_ref.optimizer import KFAC, MovingAverage
+from kfac_ref.optimizer.levenberg_marquardt import LevenbergMarquardt
 from networks import SIZES, chain
 from optimizer_cases import KINDS, problem, run
 

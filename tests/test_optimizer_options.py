@@ -26,10 +26,9 @@ from kfac_ref.errors import (
     Unsupported,
     ValueRangeError,
 )
-from kfac_ref.fisher import fisher_matrix
+from kfac_ref.exact.dense import fisher_matrix
 from kfac_ref.layers import Conv2d, Dense, Flatten, Tanh
-from kfac_ref.levenberg_marquardt import LevenbergMarquardt
-from kfac_ref.matrices import BlockDiagonal, Diagonal
+from kfac_ref.matrices import BlockDiagonalMatrix, DiagonalMatrix
 from kfac_ref.network import Network
 from kfac_ref.optimizer import (
     KFAC,
@@ -40,7 +39,8 @@ from kfac_ref.optimizer import (
     MovingAverage,
     NaturalGradient,
 )
-from kfac_ref.schedules import Constant
+from kfac_ref.optimizer.levenberg_marquardt import LevenbergMarquardt
+from kfac_ref.optimizer.schedules import Constant
 from networks import classes, parameters
 from optimizer_cases import problem, run
 
@@ -542,8 +542,8 @@ def nearly_zero(matrix, damping):
     """A damped matrix whose second block is 1e-308."""
     blocks = [tikhonov(block, damping) for block in matrix.blocks]
     values = get_xp(matrix.blocks[1].A).full(matrix.blocks[1].size, 1e-308)
-    blocks[1] = Diagonal(values)
-    return BlockDiagonal(blocks)
+    blocks[1] = DiagonalMatrix(values)
+    return BlockDiagonalMatrix(blocks)
 
 
 WHERE = {

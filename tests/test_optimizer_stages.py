@@ -11,7 +11,12 @@ import transcription
 from helpers import assert_exact, host
 from kfac_ref.damping import factored_tikhonov, separate, tikhonov
 from kfac_ref.errors import ShapeError, UnknownName, Unsupported, ValueRangeError
-from kfac_ref.matrices import BlockTridiagonalInverse, Dense, Diagonal, Kronecker
+from kfac_ref.matrices import (
+    BlockTridiagonalInverse,
+    DenseMatrix,
+    DiagonalMatrix,
+    KroneckerProduct,
+)
 from kfac_ref.optimizer import Diverged
 from kfac_ref.optimizer.stages import (
     check_finite_stage,
@@ -29,7 +34,8 @@ from kfac_ref.optimizer.stages import (
 from kfac_ref.optimizer.statistics import statistics_stage
 from kfac_ref.pairs import propagate
 from kfac_ref.quadratic_model import quadratic_model
-from kfac_ref.structures import ChainFactors, make_structure
+from kfac_ref.structures import make_structure
+from kfac_ref.structures.block_tridiagonal import ChainFactors
 from optimizer_cases import KINDS, SEED, on_host, problem
 
 ETA = 0.3
@@ -94,7 +100,11 @@ def test_one_structure_for_each_layer_from_the_same_vectors(xp, rng):
     given = start("softmax", xp, rng)
     names = ["diagonal", "kronecker", "block_diagonal"]
     mixed = statistics(given, names)
-    assert [type(b) for b in mixed.blocks] == [Diagonal, Kronecker, Dense]
+    assert [type(b) for b in mixed.blocks] == [
+        DiagonalMatrix,
+        KroneckerProduct,
+        DenseMatrix,
+    ]
     for i, name in enumerate(names):
         alone = statistics(given, name).block(i)
         assert_exact(mixed.block(i).to_dense(), alone.to_dense())
@@ -237,7 +247,7 @@ def test_coefficients_by_hand(xp):
     """The system [[9/2, 11/2], [11/2, 10]] c = -(1, 3), lambda = 1/2 inside."""
     C, gradient = np.array([[4.0, 1], [1, 3]]), xp.asarray(np.array([1.0, 2.0]))
     directions = [xp.asarray(np.array(d)) for d in ([1.0, 0.0], [1.0, 1.0])]
-    model = quadratic_model(directions, gradient, Dense(xp.asarray(C)).__matmul__)
+    model = quadratic_model(directions, gradient, DenseMatrix(xp.asarray(C)).__matmul__)
     table = {
         (None, None): (26 / 59, -32 / 59),
         (None, 0.7): (-(1 + 5.5 * 0.7) / 4.5, 0.7),

@@ -10,9 +10,9 @@ from kfac_ref.distributions import Categorical
 from kfac_ref.errors import ShapeError, UnknownName, Unsupported, ValueRangeError
 from kfac_ref.estimates import Expectation, Sampled
 from kfac_ref.layers import Conv2d, Dense, Flatten, Tanh
-from kfac_ref.levenberg_marquardt import LevenbergMarquardt
 from kfac_ref.network import Network
 from kfac_ref.optimizer import KFAC
+from kfac_ref.optimizer.levenberg_marquardt import LevenbergMarquardt
 from kfac_ref.optimizer.stages import forward_stage
 from kfac_ref.optimizer.statistics import statistics_stage
 from networks import classes, parameters

@@ -17,7 +17,6 @@ from matplotlib.colors import to_hex
 from helpers import assert_exact, host
 from kfac_ref.backend import get_xp
 from kfac_ref.errors import ExtraMissing, KfacTypeError, ShapeError, ValueRangeError
-from kfac_ref.levenberg_marquardt import LevenbergMarquardt
 from kfac_ref.optimizer import (
     KFAC,
     SGD,
@@ -29,9 +28,10 @@ from kfac_ref.optimizer import (
     growing_batches,
     train,
 )
+from kfac_ref.optimizer.levenberg_marquardt import LevenbergMarquardt
+from kfac_ref.optimizer.schedules import Exponential
 from kfac_ref.optimizer.training import watched
 from kfac_ref.plotting import APPROXIMATION, histories_figure
-from kfac_ref.schedules import Exponential
 from networks import chain, inputs, parameters
 from optimizer_cases import KINDS, labels
 

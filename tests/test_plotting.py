@@ -17,7 +17,7 @@ from kfac_ref.comparison import compare
 from kfac_ref.comparison.table import Comparison
 from kfac_ref.errors import ExtraMissing
 from kfac_ref.files import write_whole
-from kfac_ref.matrices import BlockDiagonal, Dense
+from kfac_ref.matrices import BlockDiagonalMatrix, DenseMatrix
 from kfac_ref.plotting import (
     APPROXIMATION,
     ERROR,
@@ -51,7 +51,9 @@ def lines(ax):
 def test_a_small_heat_map_draws_every_entry(xp, rng):
     F, M = symmetric(rng, 11), symmetric(rng, 11)
     sizes = [4, 2, 5]
-    figure = heat_maps(Dense(xp.asarray(F)), Dense(xp.asarray(M)), "K-FAC", sizes)
+    figure = heat_maps(
+        DenseMatrix(xp.asarray(F)), DenseMatrix(xp.asarray(M)), "K-FAC", sizes
+    )
     axes = figure.axes[:3]
     for ax, drawn in zip(axes, (F, M, M - F), strict=True):
         np.testing.assert_array_equal(image(ax), drawn)
@@ -71,7 +73,7 @@ def test_a_small_heat_map_draws_every_entry(xp, rng):
 
 def test_a_large_heat_map_draws_root_mean_squares_of_cells(rng):
     F, M = symmetric(rng, 403), symmetric(rng, 403)  # 135 cells of 3, the last of 1
-    figure = heat_maps(Dense(F), Dense(M), "sampled", [203, 200])
+    figure = heat_maps(DenseMatrix(F), DenseMatrix(M), "sampled", [203, 200])
     for ax, drawn in zip(figure.axes[:3], (F, M, M - F), strict=True):
         cells = image(ax)
         assert cells.shape == (135, 135)
@@ -90,7 +92,7 @@ def test_a_large_heat_map_draws_root_mean_squares_of_cells(rng):
 def test_the_number_in_the_title_belongs_to_the_matrices(rng):
     F = symmetric(rng, 7)
     titles = {
-        scale: heat_maps(Dense(F), Dense(scale * F)).axes[2].get_title()
+        scale: heat_maps(DenseMatrix(F), DenseMatrix(scale * F)).axes[2].get_title()
         for scale in (1.5, 1.03, 1.0)
     }
     assert titles[1.5].endswith("relative error 0.5")
@@ -166,8 +168,10 @@ def test_a_comparison_draws_its_numbers(xp, rng):
     X = rng.normal(size=(size, 9))
     F = X @ X.T
     blocks = [F[:3, :3], F[3:, 3:]]
-    exact = Dense(xp.asarray(F))
-    half = BlockDiagonal([Dense(xp.asarray(0.5 * block)) for block in blocks])
+    exact = DenseMatrix(xp.asarray(F))
+    half = BlockDiagonalMatrix(
+        [DenseMatrix(xp.asarray(0.5 * block)) for block in blocks]
+    )
     gradient = [xp.asarray(rng.normal(size=shape)) for shape in ((1, 3), (2, 2))]
     comparison = compare(exact, {"half": half, "exact": exact}, gradient, 0.3)
     assert isinstance(comparison, Comparison)
@@ -206,7 +210,7 @@ def chunks(png):
 def test_saved_figures_are_the_same_bytes_without_a_date(rng, tmp_path):
     F, M = symmetric(rng, 5), symmetric(rng, 5)
     first, again = (
-        save(heat_maps(Dense(F), Dense(M)), tmp_path / "new" / f"{i}.png")
+        save(heat_maps(DenseMatrix(F), DenseMatrix(M)), tmp_path / "new" / f"{i}.png")
         for i in range(2)
     )
     assert first.read_bytes() == again.read_bytes()
@@ -216,9 +220,9 @@ def test_saved_figures_are_the_same_bytes_without_a_date(rng, tmp_path):
 
 def test_the_style_is_ours_and_stays_inside(rng, tmp_path):
     F = symmetric(rng, 5)
-    plain = save(heat_maps(Dense(F), Dense(2 * F)), tmp_path / "plain.png")
+    plain = save(heat_maps(DenseMatrix(F), DenseMatrix(2 * F)), tmp_path / "plain.png")
     with matplotlib.rc_context({"text.usetex": True, "font.size": 23}):
-        figure = heat_maps(Dense(F), Dense(2 * F))
+        figure = heat_maps(DenseMatrix(F), DenseMatrix(2 * F))
         other = save(figure, tmp_path / "other.png")
         assert matplotlib.rcParams["font.size"] == 23
     assert plain.read_bytes() == other.read_bytes()
@@ -228,7 +232,7 @@ def test_without_matplotlib_the_error_says_how_to_get_it(rng, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     expected = r"^figures: matplotlib is needed.*pip install matplotlib$"
     with pytest.raises(ExtraMissing, match=expected):
-        heat_maps(Dense(symmetric(rng, 3)), Dense(symmetric(rng, 3)))
+        heat_maps(DenseMatrix(symmetric(rng, 3)), DenseMatrix(symmetric(rng, 3)))
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
@@ -248,5 +252,5 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 def test_host_copies_are_made_for_drawing(xp, rng):
     """The matrices stay where they are; only drawn numbers come to the host."""
     F = xp.asarray(symmetric(rng, 3))
-    figure = heat_maps(Dense(F), Dense(2.0 * F))
+    figure = heat_maps(DenseMatrix(F), DenseMatrix(2.0 * F))
     np.testing.assert_array_equal(image(figure.axes[1]), 2 * host(F))

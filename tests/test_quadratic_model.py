@@ -11,11 +11,11 @@ from scipy.optimize import minimize
 from helpers import assert_exact, host
 from kfac_ref.distributions import squared_error
 from kfac_ref.errors import NotPositiveDefinite, ShapeError, ValueRangeError
-from kfac_ref.fisher import fisher_matrix
+from kfac_ref.exact.dense import fisher_matrix
+from kfac_ref.exact.products import CurvatureProduct
 from kfac_ref.layers import Dense as DenseLayer
-from kfac_ref.matrices import Dense
+from kfac_ref.matrices import DenseMatrix
 from kfac_ref.network import Network
-from kfac_ref.products import CurvatureProduct
 from kfac_ref.quadratic_model import quadratic_model, reduction_ratio
 from kfac_ref.structures import curvature
 from networks import N, chain, classes, inputs, linear, parameters
@@ -27,7 +27,7 @@ FIRST, SECOND = np.array([1.0, 0.0]), np.array([1.0, 1.0])
 
 def model(xp, directions, gradient=GRADIENT, matrix=C, **options):
     moved = [xp.asarray(d) for d in directions]
-    dense = Dense(xp.asarray(matrix))
+    dense = DenseMatrix(xp.asarray(matrix))
     return quadratic_model(moved, xp.asarray(gradient), dense.__matmul__, **options)
 
 

@@ -13,7 +13,7 @@ import transcription_convolutional as loops
 from benchmarks import tune_convolutional as tuning
 from helpers import assert_exact, host, relative_error
 from kfac_ref.datasets import digits
-from kfac_ref.matrices import Diagonal, Kronecker
+from kfac_ref.matrices import DiagonalMatrix, KroneckerProduct
 from kfac_ref.plotting import save
 from kfac_ref.races import convolutional as race
 from kfac_ref.races import convolutional_record as record
@@ -99,7 +99,7 @@ def test_other_damping_is_another_step(steps):
 
 def test_the_first_block_is_diagonal_the_others_kronecker(steps):
     _, traces, _ = steps
-    kinds = [Diagonal, Kronecker, Kronecker, Kronecker]
+    kinds = [DiagonalMatrix, KroneckerProduct, KroneckerProduct, KroneckerProduct]
     for trace in traces:
         for matrix in (trace.statistics, trace.average, trace.proposal.damped):
             assert [type(block) for block in matrix.blocks] == kinds

@@ -326,7 +326,7 @@ def test_eigendecompositions_give_the_same_step(xp, rng):
         kfac = make_optimizer(Settings(optimizer="sgd", kfac=now), net)
         state, trace = kfac.step(kfac.init(params), xp.asarray(x), xp.asarray(y), rng)
         kinds = {type(block).__name__ for block in trace.proposal.damped.blocks}
-        assert kinds == {"EigenKronecker" if eigen else "Kronecker"}
+        assert kinds == {"EigenKronecker" if eigen else "KroneckerProduct"}
         ends.append(state.theta)
     assert_exact(ends[1], ends[0])
 

@@ -12,7 +12,7 @@ import pytest
 from kfac_ref import given_pairs
 from kfac_ref.damping import RULES
 from kfac_ref.estimates import ESTIMATES
-from kfac_ref.matrices import BlockDiagonal, Kronecker
+from kfac_ref.matrices import BlockDiagonalMatrix, KroneckerProduct
 from kfac_ref.structures import STRUCTURES, make_structure
 from kfac_ref.words import ALIASES, OTHERS
 
@@ -49,7 +49,7 @@ def test_faults_of_an_implementation_have_the_errors_that_are_written():
 
     def products(left, right):
         pairs = zip(left, right, strict=True)
-        return BlockDiagonal([Kronecker(*block) for block in pairs])
+        return BlockDiagonalMatrix([KroneckerProduct(*block) for block in pairs])
 
     assert error(products([50 * M for M in A], G)) == pytest.approx(49, rel=1e-12)
     assert error(products(G, A)) > 1

@@ -18,8 +18,8 @@ from kfac_ref.errors import (
     Unsupported,
     ValueRangeError,
 )
-from kfac_ref.fisher import fisher_matrix
-from kfac_ref.hessian import hessian_matrix
+from kfac_ref.exact.dense import fisher_matrix
+from kfac_ref.exact.hessian import hessian_matrix
 from kfac_ref.layers import Dense, Embedding, Layer, Residual, Sequential, Tanh
 from kfac_ref.network import Network
 from kfac_ref.pairs import given_pairs, propagate

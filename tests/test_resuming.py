@@ -13,7 +13,6 @@ import pytest
 import kfac_ref
 from helpers import host
 from kfac_ref.errors import ShapeError
-from kfac_ref.levenberg_marquardt import LevenbergMarquardt
 from kfac_ref.optimizer import (
     KFAC,
     SGD,
@@ -27,7 +26,8 @@ from kfac_ref.optimizer import (
     save_state,
     train,
 )
-from kfac_ref.schedules import Exponential
+from kfac_ref.optimizer.levenberg_marquardt import LevenbergMarquardt
+from kfac_ref.optimizer.schedules import Exponential
 from test_optimizer_training import N, Watcher, real
 
 MAKES = {

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from kfac_ref.errors import ValueRangeError
-from kfac_ref.schedules import (
+from kfac_ref.optimizer.schedules import (
     ApproachTarget,
     Bounded,
     Constant,

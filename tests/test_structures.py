@@ -21,7 +21,8 @@ from kfac_ref.estimates import make_estimate
 from kfac_ref.layers import BatchStandardize, Dense
 from kfac_ref.network import Network
 from kfac_ref.pairs import given_pairs, propagate
-from kfac_ref.structures import STRUCTURES, kronecker, kronecker_factors, make_structure
+from kfac_ref.structures import STRUCTURES, make_structure
+from kfac_ref.structures.kronecker import kronecker, kronecker_factors
 from networks import ag, chain, classes, inputs, parameters
 
 BLOCKWISE = {
@@ -66,7 +67,7 @@ def test_full_equals_nested_loops(xp, rng, sizes):
 
 @pytest.mark.parametrize("sizes", [DENSE, SHARED], ids=["dense", "shared"])
 def test_the_memory_bound_changes_nothing(rng, sizes, monkeypatch):
-    monkeypatch.setattr("kfac_ref.exact_blocks.PANEL", 50)
+    monkeypatch.setattr("kfac_ref.structures.dense.PANEL", 50)
     monkeypatch.setattr("kfac_ref.pairs.CACHE", 200)
     a, g = arrays(rng, sizes)
     ample, counts = moved(np, a, g), []

@@ -12,9 +12,10 @@ from kfac_ref.errors import Unsupported, ValueRangeError
 from kfac_ref.layers import Conv2d, Dense, Flatten, Tanh
 from kfac_ref.network import Network
 from kfac_ref.optimizer import KFAC
+from kfac_ref.optimizer.subsampling import subsample_positions
 from kfac_ref.pairs import given_pairs, propagate
-from kfac_ref.structures import kronecker, kronecker_factors, make_structure
-from kfac_ref.subsampling import subsample_positions
+from kfac_ref.structures import make_structure
+from kfac_ref.structures.kronecker import kronecker, kronecker_factors
 from networks import ag, chain, classes, inputs, parameters
 from optimizer_cases import run
 

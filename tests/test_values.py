@@ -16,7 +16,7 @@ import pytest
 from kfac_ref.distributions import Normal
 from kfac_ref.errors import ShapeError, located
 from kfac_ref.layers import Dense, Layer, Tanh
-from kfac_ref.matrices import Dense as DenseMatrix
+from kfac_ref.matrices import DenseMatrix
 from kfac_ref.network import Network
 from kfac_ref.optimizer import Diverged, load_state, save_state
 from kfac_ref.values import same

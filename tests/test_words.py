@@ -12,11 +12,11 @@ from kfac_ref.damping import RULES, damp, factored_tikhonov
 from kfac_ref.damping.pi import SIZES
 from kfac_ref.errors import UnknownName
 from kfac_ref.estimates import ESTIMATES, make_estimate
-from kfac_ref.matrices import Kronecker
+from kfac_ref.exact.products import MATRICES, CurvatureProduct
+from kfac_ref.matrices import KroneckerProduct
 from kfac_ref.optimizer import KFAC, HessianFree, MovingAverage, NaturalGradient
 from kfac_ref.optimizer.averages import AVERAGES
 from kfac_ref.optimizer.stages import CLIPS, clip_stage
-from kfac_ref.products import MATRICES, CurvatureProduct
 from kfac_ref.structures import STRUCTURES
 from kfac_ref.words import ALIASES, OTHERS, translate
 from networks import chain, classes, inputs, parameters
@@ -90,7 +90,7 @@ def test_structures(problem, word):
 
 @pytest.mark.parametrize("word", ALIASES["damping rule"])
 def test_damping_rules(word, xp, rng):
-    K = Kronecker(*[xp.asarray(M) for M in factors(rng)], "layer 0")
+    K = KroneckerProduct(*[xp.asarray(M) for M in factors(rng)], "layer 0")
     name = ALIASES["damping rule"][word]
     found = damp(K, word, damping=LAMBDA).to_dense()
     assert_exact(found, host(RULES[name](K, LAMBDA).to_dense()))
@@ -99,7 +99,7 @@ def test_damping_rules(word, xp, rng):
 
 @pytest.mark.parametrize("word", ALIASES["pi"])
 def test_pi(word, xp, rng):
-    K = Kronecker(*[xp.asarray(M) for M in factors(rng)], "layer 0")
+    K = KroneckerProduct(*[xp.asarray(M) for M in factors(rng)], "layer 0")
     found = factored_tikhonov(K, LAMBDA, pi=word).to_dense()
     assert_exact(
         found, host(factored_tikhonov(K, LAMBDA, ALIASES["pi"][word]).to_dense())

@@ -16,12 +16,12 @@ from kfac_ref.comparison import Built, Comparison
 from kfac_ref.damping import factored_tikhonov
 from kfac_ref.distributions import Distribution
 from kfac_ref.estimates import Estimate
+from kfac_ref.exact.hessian import HessianProduct
+from kfac_ref.exact.products import CurvatureProduct
 from kfac_ref.gpu import tasks
 from kfac_ref.gpu.comparing import Case
-from kfac_ref.hessian import HessianProduct
 from kfac_ref.layers import Layer, sparse
 from kfac_ref.layers.patches import Axis, Grid
-from kfac_ref.levenberg_marquardt import LevenbergMarquardt
 from kfac_ref.matrices import SymmetricMatrix
 from kfac_ref.network import Forward, Network
 from kfac_ref.optimizer import (
@@ -34,13 +34,8 @@ from kfac_ref.optimizer import (
     Run,
     State,
 )
-from kfac_ref.pairs import Chunk, Pairs
-from kfac_ref.products import CurvatureProduct
-from kfac_ref.quadratic_model import QuadraticModel
-from kfac_ref.races.contestants import Contestant
-from kfac_ref.races.lbann import Job
-from kfac_ref.races.lbann_settings import KfacSettings, Scheduled
-from kfac_ref.schedules import (
+from kfac_ref.optimizer.levenberg_marquardt import LevenbergMarquardt
+from kfac_ref.optimizer.schedules import (
     ApproachTarget,
     Bounded,
     Constant,
@@ -49,7 +44,13 @@ from kfac_ref.schedules import (
     Polynomial,
     WarmUp,
 )
-from kfac_ref.structures import ChainFactors, kronecker
+from kfac_ref.pairs import Chunk, Pairs
+from kfac_ref.quadratic_model import QuadraticModel
+from kfac_ref.races.contestants import Contestant
+from kfac_ref.races.lbann import Job
+from kfac_ref.races.lbann_settings import KfacSettings, Scheduled
+from kfac_ref.structures.block_tridiagonal import ChainFactors
+from kfac_ref.structures.kronecker import kronecker
 
 array, generator = cases.array, cases.generator
 IMAGES = ("Conv2d", "MaxPool2d", "AvgPool2d")

@@ -46,12 +46,13 @@ from kfac_ref.estimates import (
     RandomSigns,
     Sampled,
 )
+from kfac_ref.exact.hessian import HessianProduct
+from kfac_ref.exact.products import CurvatureProduct
 from kfac_ref.files import NotWritable
 from kfac_ref.gpu import cases as gpu_cases
 from kfac_ref.gpu import comparing as gpu_comparing
 from kfac_ref.gpu import nets, tasks, timing
 from kfac_ref.gpu.device import Device
-from kfac_ref.hessian import HessianProduct
 from kfac_ref.layers import (
     AvgPool2d,
     BatchStandardize,
@@ -76,17 +77,16 @@ from kfac_ref.layers.activations import Elementwise
 from kfac_ref.layers.patches import Axis, Grid
 from kfac_ref.layers.pooling import Pool2d
 from kfac_ref.layers.standardize import Standardize
-from kfac_ref.levenberg_marquardt import LevenbergMarquardt
 from kfac_ref.matrices import (
-    BlockDiagonal,
+    BlockDiagonalMatrix,
     BlockTridiagonalInverse,
+    DenseMatrix,
+    DiagonalMatrix,
     EigenKronecker,
-    Kronecker,
     KroneckerDifference,
+    KroneckerProduct,
     SymmetricMatrix,
 )
-from kfac_ref.matrices import Dense as DenseMatrix
-from kfac_ref.matrices import Diagonal as DiagonalMatrix
 from kfac_ref.network import Forward, Network
 from kfac_ref.optimizer import (
     KFAC,
@@ -109,12 +109,22 @@ from kfac_ref.optimizer.baselines import AdamState, Baseline, SGDState, Step
 from kfac_ref.optimizer.encoding import Decoder
 from kfac_ref.optimizer.expected import Fit
 from kfac_ref.optimizer.hessian_free import HessianFreeState, HessianFreeStep
+from kfac_ref.optimizer.levenberg_marquardt import LevenbergMarquardt
 from kfac_ref.optimizer.natural_gradient import NaturalGradientState
 from kfac_ref.optimizer.options import Options
+from kfac_ref.optimizer.schedules import (
+    ApproachTarget,
+    Bounded,
+    Constant,
+    Delayed,
+    Exponential,
+    Polynomial,
+    WarmUp,
+)
 from kfac_ref.optimizer.state import Place
+from kfac_ref.optimizer.subsampling import subsample_positions
 from kfac_ref.optimizer.training import Optimizer
 from kfac_ref.pairs import Chunk, Pairs, given_pairs, propagate
-from kfac_ref.products import CurvatureProduct
 from kfac_ref.quadratic_model import QuadraticModel
 from kfac_ref.races import (
     autoencoder,
@@ -126,17 +136,7 @@ from kfac_ref.races import (
     lbann_models,
     lbann_settings,
 )
-from kfac_ref.schedules import (
-    ApproachTarget,
-    Bounded,
-    Constant,
-    Delayed,
-    Exponential,
-    Polynomial,
-    WarmUp,
-)
-from kfac_ref.structures import ChainFactors, chain_factors
-from kfac_ref.subsampling import subsample_positions
+from kfac_ref.structures.block_tridiagonal import ChainFactors, chain_factors
 from kfac_ref.values import Value
 from matrix_cases import make
 
@@ -374,8 +374,8 @@ CASES = [
     (SymmetricMatrix, lambda n: SymmetricMatrix(array(3), n(3), "abstract")),
     (DenseMatrix, partial(matrix, "dense")),
     (DiagonalMatrix, partial(matrix, "diagonal")),
-    (Kronecker, partial(matrix, "kronecker")),
-    (Kronecker, lambda n: factored_tikhonov(matrix("kronecker"), n(0.5))),
+    (KroneckerProduct, partial(matrix, "kronecker")),
+    (KroneckerProduct, lambda n: factored_tikhonov(matrix("kronecker"), n(0.5))),
     (
         EigenKronecker,
         lambda n: EigenKronecker(
@@ -384,8 +384,8 @@ CASES = [
     ),
     (EigenKronecker, lambda n: matrix("kronecker").power(n(1), n(0.5))),
     (KroneckerDifference, partial(matrix, "kronecker_difference")),
-    (BlockDiagonal, partial(matrix, "block_diagonal")),
-    (BlockDiagonal, lambda n: matrix("block_diagonal").power(n(-1.0), n(0.5))),
+    (BlockDiagonalMatrix, partial(matrix, "block_diagonal")),
+    (BlockDiagonalMatrix, lambda n: matrix("block_diagonal").power(n(-1.0), n(0.5))),
     (BlockTridiagonalInverse, partial(matrix, "block_tridiagonal")),
     (DampedInside, lambda n: DampedInside(matrix("dense"), n(0.5))),
     (CurvatureProduct, lambda n: CurvatureProduct(network(n), start(network(n)), X)),

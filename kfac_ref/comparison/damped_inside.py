@@ -12,7 +12,7 @@ from itertools import accumulate, pairwise
 
 from kfac_ref.backend import Array
 from kfac_ref.errors import ValueRangeError, describe
-from kfac_ref.matrices import BlockDiagonal, Dense, SymmetricMatrix
+from kfac_ref.matrices import BlockDiagonalMatrix, DenseMatrix, SymmetricMatrix
 from kfac_ref.matrices.base import check_matrix
 from kfac_ref.matrices.definite import add_to_diagonal, check_damping
 
@@ -67,10 +67,13 @@ def diagonal_blocks(matrix: SymmetricMatrix, sizes: list[int]) -> list[Symmetric
     if isinstance(matrix, DampedInside):
         inside = diagonal_blocks(matrix.damped, sizes)
         return [DampedInside(block, matrix.damping) for block in inside]
-    if isinstance(matrix, BlockDiagonal) and [b.size for b in matrix.blocks] == sizes:
+    if (
+        isinstance(matrix, BlockDiagonalMatrix)
+        and [b.size for b in matrix.blocks] == sizes
+    ):
         return matrix.blocks
     dense = matrix.to_dense()
     return [
-        Dense(dense[s:e, s:e], f"rows {s} to {e - 1} of {matrix.label}")
+        DenseMatrix(dense[s:e, s:e], f"rows {s} to {e - 1} of {matrix.label}")
         for s, e in pairwise(accumulate(sizes, initial=0))
     ]

@@ -10,37 +10,37 @@ from kfac_ref.backend import Array, get_xp
 from kfac_ref.damping.pi import find_pi
 from kfac_ref.errors import ShapeError, Unsupported
 from kfac_ref.matrices import (
-    BlockDiagonal,
+    BlockDiagonalMatrix,
     BlockTridiagonalInverse,
-    Dense,
-    Diagonal,
+    DenseMatrix,
+    DiagonalMatrix,
     EigenKronecker,
-    Kronecker,
+    KroneckerProduct,
     SymmetricMatrix,
 )
 from kfac_ref.matrices.definite import add_to_diagonal
 
 
 def on_blocks(matrix: Any, rule: Callable[..., Any], what: str) -> Any:
-    """rule(matrix), or of each block of a BlockDiagonal."""
-    if isinstance(matrix, BlockDiagonal):
+    """rule(matrix), or of each block of a BlockDiagonalMatrix."""
+    if isinstance(matrix, BlockDiagonalMatrix):
         damped = [on_blocks(block, rule, what) for block in matrix.blocks]
-        whole = BlockDiagonal(damped, matrix.name)
+        whole = BlockDiagonalMatrix(damped, matrix.name)
         whole.damping_inside = True
         return whole
     if not isinstance(matrix, SymmetricMatrix):
         raise Unsupported(
             f"{what}: expected a matrix of kfac_ref.matrices, found "
-            f"{type(matrix).__name__}; make it one, for instance Dense(array)"
+            f"{type(matrix).__name__}; make it one, for instance DenseMatrix(array)"
         )
     damped = rule(matrix)
     damped.damping_inside = True
     return damped
 
 
-def kronecker(block: SymmetricMatrix, what: str) -> Kronecker:
+def kronecker(block: SymmetricMatrix, what: str) -> KroneckerProduct:
     """The block itself if it has two factors; else Unsupported, with the reason."""
-    if isinstance(block, Kronecker):
+    if isinstance(block, KroneckerProduct):
         return block
     reason = ""
     if isinstance(block, EigenKronecker):
@@ -54,15 +54,17 @@ def kronecker(block: SymmetricMatrix, what: str) -> Kronecker:
     )
 
 
-def add(block: Kronecker, to_A: float, to_G: float, words: str) -> Kronecker:
+def add(
+    block: KroneckerProduct, to_A: float, to_G: float, words: str
+) -> KroneckerProduct:
     """(A + to_A I) (x) (G + to_G I), named in `words`."""
     A, G = add_to_diagonal(block.A, to_A), add_to_diagonal(block.G, to_G)
     return block._with(A, G, f"{block.label} ({words})")
 
 
 def share(
-    block: Kronecker, to_A: float, to_G: float, pi: float | str, words: str
-) -> Kronecker:
+    block: KroneckerProduct, to_A: float, to_G: float, pi: float | str, words: str
+) -> KroneckerProduct:
     """(A + pi to_A I) (x) (G + to_G / pi I); of a zero product the damping alone."""
     if isinstance(pi, str) and is_zero(block):
         return damping_alone(block, to_A, to_G, words)
@@ -71,7 +73,9 @@ def share(
     return add(block, number * to_A, to_G / number, words)
 
 
-def beside_scalar(block: Kronecker, damping: float, words: str) -> Kronecker:
+def beside_scalar(
+    block: KroneckerProduct, damping: float, words: str
+) -> KroneckerProduct:
     """A (x) [g] + lambda I = (A + lambda / g I) (x) [g]; or the same for [a] (x) G."""
     if is_zero(block):
         return damping_alone(block, math.sqrt(damping), math.sqrt(damping), words)
@@ -81,13 +85,15 @@ def beside_scalar(block: Kronecker, damping: float, words: str) -> Kronecker:
     return add(block, 0.0, damping / float(block.A[0, 0]), words)
 
 
-def damping_alone(block: Kronecker, to_A: float, to_G: float, words: str) -> Kronecker:
+def damping_alone(
+    block: KroneckerProduct, to_A: float, to_G: float, words: str
+) -> KroneckerProduct:
     """to_A I (x) to_G I"""
     zero = block._with(0 * block.A, 0 * block.G, block.label)
     return add(zero, to_A, to_G, f"{words}, of a product that is zero")
 
 
-def is_zero(block: Kronecker) -> bool:
+def is_zero(block: KroneckerProduct) -> bool:
     """Is A or G zero? A semi-definite matrix is if its trace is."""
     return any(
         float(get_xp(M).trace(M)) == 0 and not bool(get_xp(M).any(M != 0))
@@ -96,7 +102,7 @@ def is_zero(block: Kronecker) -> bool:
 
 
 def add_to_scale_shift(
-    block: Dense | Diagonal, scale: float, shift: float
+    block: DenseMatrix | DiagonalMatrix, scale: float, shift: float
 ) -> SymmetricMatrix:
     """diag(scale, ..., shift, ...) added: parameters (2, C), read row by row."""
     if block.size % 2:
@@ -106,9 +112,9 @@ def add_to_scale_shift(
         )
     added = scale_shift_diagonal(block._like, block.size // 2, scale, shift)
     name = f"{block.label} (scale + {scale:g}, shift + {shift:g})"
-    if isinstance(block, Diagonal):
-        return Diagonal(block.values + added, name)
-    return Dense(block.matrix + get_xp(added).diag(added), name)
+    if isinstance(block, DiagonalMatrix):
+        return DiagonalMatrix(block.values + added, name)
+    return DenseMatrix(block.matrix + get_xp(added).diag(added), name)
 
 
 def scale_shift_diagonal(like: Array, C: int, scale: float, shift: float) -> Array:

@@ -28,7 +28,7 @@ from collections.abc import Callable
 from kfac_ref.backend import Array, eigvalsh, get_xp
 from kfac_ref.errors import ValueRangeError, check_kind, check_number, describe
 from kfac_ref.limits import norm
-from kfac_ref.matrices import Kronecker
+from kfac_ref.matrices import KroneckerProduct
 from kfac_ref.words import translate
 
 
@@ -68,12 +68,12 @@ def check_pi(pi: float | str) -> float | str:
     return number
 
 
-def find_pi(matrix: Kronecker, pi: float | str = "trace") -> float:
+def find_pi(matrix: KroneckerProduct, pi: float | str = "trace") -> float:
     """pi for A (x) G as a number. Raises ValueRangeError where a factor has no size.
 
     That is a factor which is zero (pi would be 0 or infinite), or not semi-definite.
     """
-    check_kind("matrix", matrix, Kronecker, "with two factors")
+    check_kind("matrix", matrix, KroneckerProduct, "with two factors")
     pi = check_pi(pi)
     if not isinstance(pi, str):
         return pi
@@ -87,6 +87,6 @@ def find_pi(matrix: Kronecker, pi: float | str = "trace") -> float:
     return math.sqrt(size_A / size_G)
 
 
-def trace_pi(matrix: Kronecker) -> float:
+def trace_pi(matrix: KroneckerProduct) -> float:
     """pi = sqrt((tr A / d_in) / (tr G / d_out)), Martens & Grosse 2015, section 6.3."""
     return find_pi(matrix, "trace")

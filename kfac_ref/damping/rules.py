@@ -15,11 +15,11 @@ two small Cholesky factorisations are enough. The price of the second is two ter
 
     A (x) G + lambda I + pi gamma I (x) G + gamma / pi A (x) I
 
-A BlockDiagonal is damped block by block, by one rule or, with `block_by_block`, by one
-for each. Where a rule makes no sense it raises Unsupported, with the reason: so a rule
-that is named is the rule that is applied, and only `by_kind`, K-FAC's default, looks
-for itself. The matrix that is given is left as it was. A rule is data, too, a name and
-its arguments: `damp(matrix, "separate", activations=0.01, errors=1.0)`.
+A BlockDiagonalMatrix is damped block by block, by one rule or, with `block_by_block`,
+by one for each. Where a rule makes no sense it raises Unsupported, with the reason: so
+a rule that is named is the rule that is applied, and only `by_kind`, K-FAC's default,
+looks for itself. The matrix that is given is left as it was. A rule is data, too, a
+name and its arguments: `damp(matrix, "separate", activations=0.01, errors=1.0)`.
 
 Where A or G is zero (a layer of dead units), so is A (x) G, and a pi made of norms has
 no value. Then the damping alone is left, gamma I (x) gamma I = lambda I: exact, and the
@@ -52,11 +52,11 @@ from kfac_ref.errors import (
     located,
 )
 from kfac_ref.matrices import (
-    BlockDiagonal,
-    Dense,
-    Diagonal,
+    BlockDiagonalMatrix,
+    DenseMatrix,
+    DiagonalMatrix,
     EigenKronecker,
-    Kronecker,
+    KroneckerProduct,
     SymmetricMatrix,
 )
 from kfac_ref.matrices.definite import check_damping, rounding_error, spectral_power
@@ -98,7 +98,7 @@ def factored_tikhonov(
     exact_scalars = check_flag("exact_scalars", exact_scalars)
     gamma, words = math.sqrt(damping), f"factored Tikhonov, lambda = {damping:g}"
 
-    def rule(block: SymmetricMatrix) -> Kronecker:
+    def rule(block: SymmetricMatrix) -> KroneckerProduct:
         K = kronecker(block, "factored Tikhonov damping")
         if exact_scalars and 1 in (len(K.A), len(K.G)):
             return beside_scalar(K, damping, words)
@@ -115,7 +115,7 @@ def same_on_each_factor(matrix: SymmetricMatrix, damping: float) -> SymmetricMat
     damping = check_damping(damping)
     words = f"lambda = {damping:g} on each factor"
 
-    def rule(block: SymmetricMatrix) -> Kronecker:
+    def rule(block: SymmetricMatrix) -> KroneckerProduct:
         return add(kronecker(block, words), damping, damping, words)
 
     return on_blocks(matrix, rule, words)
@@ -136,8 +136,8 @@ def separate(
     LBANN's default, 0.03 for both, is a lambda of 0.0009. Where errors is far above the
     eigenvalues of G, and activations is not above those of A, only A preconditions.
 
-    scale and shift (damping_bn_act, damping_bn_err; both or none): every Dense or
-    Diagonal block is taken to be that of a scale-and-shift layer, with parameters
+    scale and shift (damping_bn_act, damping_bn_err; both or none): every DenseMatrix or
+    DiagonalMatrix block is taken to be that of a scale-and-shift layer, with parameters
     (2, C); they are added for its C scales and its C shifts, and pi plays no part. With
     None such blocks raise Unsupported. (With its option use_eigen_decomposition LBANN
     adds the two to other entries; that is a defect, and not followed here.)
@@ -151,7 +151,7 @@ def separate(
     pi, words = check_pi(pi), f"activations + {activations:g}, errors + {errors:g}"
 
     def rule(block: SymmetricMatrix) -> SymmetricMatrix:
-        if "scale" in given and isinstance(block, Dense | Diagonal):
+        if "scale" in given and isinstance(block, DenseMatrix | DiagonalMatrix):
             return add_to_scale_shift(block, given["scale"], given["shift"])
         K = kronecker(block, "separate damping")
         return share(K, given["activations"], given["errors"], pi, words)
@@ -175,7 +175,9 @@ def by_kind(
     _check_rules(kronecker=kronecker, other=other)
 
     def rule(block: SymmetricMatrix) -> SymmetricMatrix:
-        return (kronecker if isinstance(block, Kronecker) else other)(block, damping)
+        return (kronecker if isinstance(block, KroneckerProduct) else other)(
+            block, damping
+        )
 
     return on_blocks(matrix, rule, "damping by kind")
 
@@ -184,19 +186,22 @@ def block_by_block(
     matrix: SymmetricMatrix,
     damping: float,
     rules: Sequence[Rule],
-) -> BlockDiagonal:
-    """The i-th block of a BlockDiagonal damped by rules[i](block, damping)."""
-    blocks = matrix.blocks if isinstance(matrix, BlockDiagonal) else []
+) -> BlockDiagonalMatrix:
+    """The i-th block of a BlockDiagonalMatrix damped by rules[i](block, damping)."""
+    blocks = matrix.blocks if isinstance(matrix, BlockDiagonalMatrix) else []
     if not isinstance(rules, list | tuple):
         raise KfacTypeError(f"rules: expected a list of them, found {describe(rules)}")
     _check_rules(**{f"rules[{i}]": rule for i, rule in enumerate(rules)})
     if not blocks or len(blocks) != len(rules):
         raise ShapeError(
-            "block_by_block: expected a BlockDiagonal and a rule for each block, found "
-            f"{type(matrix).__name__} with {len(blocks)} blocks, and {len(rules)} rules"
+            "block_by_block: expected a BlockDiagonalMatrix and a rule for each block, "
+            f"found {type(matrix).__name__} with {len(blocks)} blocks, and "
+            f"{len(rules)} rules"
         )
     named = zip(rules, blocks, strict=True)
-    damped = BlockDiagonal([rule(block, damping) for rule, block in named], matrix.name)
+    damped = BlockDiagonalMatrix(
+        [rule(block, damping) for rule, block in named], matrix.name
+    )
     damped.damping_inside = True
     return damped
 
@@ -237,9 +242,9 @@ def by_eigendecomposition(matrix: SymmetricMatrix) -> SymmetricMatrix:
     """
 
     def rule(block: SymmetricMatrix) -> SymmetricMatrix:
-        if isinstance(block, Diagonal | EigenKronecker):
+        if isinstance(block, DiagonalMatrix | EigenKronecker):
             return block  # in its eigenbasis already
-        if isinstance(block, Kronecker):
+        if isinstance(block, KroneckerProduct):
             l_A, U_A = _positive_eigh(block.A, f"factor A of {block.label}")
             l_G, U_G = _positive_eigh(block.G, f"factor G of {block.label}")
         else:

@@ -13,18 +13,15 @@ from kfac_ref.comparison.distances import relative_frobenius_error
 from kfac_ref.damping import factored_tikhonov
 from kfac_ref.demo.problem import Problem, progress
 from kfac_ref.demo.training import Training
-from kfac_ref.matrices import BlockDiagonal, Diagonal, SymmetricMatrix
+from kfac_ref.matrices import BlockDiagonalMatrix, DiagonalMatrix, SymmetricMatrix
 from kfac_ref.pairs import Pairs, propagate
-from kfac_ref.structures import (
-    best_kronecker,
-    block_diagonal,
-    block_tridiagonal,
-    curvature,
-    diagonal,
-    eigenvalue_corrected,
-    full,
-    kronecker,
-)
+from kfac_ref.structures import curvature
+from kfac_ref.structures.best_kronecker import best_kronecker
+from kfac_ref.structures.block_tridiagonal import block_tridiagonal
+from kfac_ref.structures.dense import block_diagonal, full
+from kfac_ref.structures.diagonal import diagonal
+from kfac_ref.structures.eigenvalue_corrected import eigenvalue_corrected
+from kfac_ref.structures.kronecker import kronecker
 from kfac_ref.values import Value
 
 SAMPLES = [1, 2, 4, 8, 16, 32, 64, 128]  # labels sampled for each example
@@ -123,12 +120,12 @@ def build(problem: Problem, training: Training) -> dict[str, Built]:
     }
 
 
-def scaled_identity(pairs: Pairs) -> BlockDiagonal:
+def scaled_identity(pairs: Pairs) -> BlockDiagonalMatrix:
     """tr F / P times the identity: what plain gradient descent believes."""
     blocks = diagonal(pairs).blocks
     size = sum(block.size for block in blocks)
     scale = sum(block.trace() for block in blocks) / size
     xp = get_xp(pairs.like)
-    return BlockDiagonal(
-        [Diagonal(xp.full(b.size, scale, dtype=b.dtype), b.name) for b in blocks]
+    return BlockDiagonalMatrix(
+        [DiagonalMatrix(xp.full(b.size, scale, dtype=b.dtype), b.name) for b in blocks]
     )

@@ -8,10 +8,11 @@ from kfac_ref.backend import Array, get_xp
 from kfac_ref.comparison.distances import relative_frobenius_error
 from kfac_ref.damping import factored_tikhonov
 from kfac_ref.demo.problem import Problem, progress
+from kfac_ref.exact.products import CurvatureProduct
 from kfac_ref.network import Network
 from kfac_ref.pairs import Pairs, propagate
-from kfac_ref.products import CurvatureProduct
-from kfac_ref.structures import block_diagonal, kronecker
+from kfac_ref.structures.dense import block_diagonal
+from kfac_ref.structures.kronecker import kronecker
 from kfac_ref.values import Value
 
 

@@ -16,12 +16,12 @@ from typing import Any
 from kfac_ref.damping import RULES, damp
 from kfac_ref.damping.pi import SIZES
 from kfac_ref.estimates import ESTIMATES
-from kfac_ref.fisher import empirical_fisher_matrix, fisher_matrix, ggn_matrix
+from kfac_ref.exact.dense import empirical_fisher_matrix, fisher_matrix, ggn_matrix
+from kfac_ref.exact.products import MATRICES, CurvatureProduct
 from kfac_ref.gpu.comparing import Case, Results
 from kfac_ref.gpu.nets import NETS, Place, Problem, generator, problem
 from kfac_ref.gpu.steps import step_cases
 from kfac_ref.matrices import SymmetricMatrix
-from kfac_ref.products import MATRICES, CurvatureProduct
 from kfac_ref.quadratic_model import QuadraticModel, quadratic_model
 from kfac_ref.structures import STRUCTURES, curvature
 

@@ -15,9 +15,9 @@ from functools import partial
 from typing import Any
 
 from kfac_ref.damping import factored_tikhonov, tikhonov
+from kfac_ref.exact.products import MATRICES
 from kfac_ref.gpu.comparing import Case, Results
 from kfac_ref.gpu.nets import NETS, Place, generator, problem
-from kfac_ref.levenberg_marquardt import LevenbergMarquardt
 from kfac_ref.network import Network
 from kfac_ref.optimizer import (
     KFAC,
@@ -28,9 +28,9 @@ from kfac_ref.optimizer import (
     NaturalGradient,
 )
 from kfac_ref.optimizer.averages import AVERAGES
+from kfac_ref.optimizer.levenberg_marquardt import LevenbergMarquardt
 from kfac_ref.optimizer.options import MOMENTA
 from kfac_ref.optimizer.stages import CLIPS
-from kfac_ref.products import MATRICES
 from kfac_ref.structures import STRUCTURES
 
 STEPS, FEW = 20, 6  # of every optimizer and structure; with other options

@@ -23,15 +23,15 @@ import numpy as np
 from kfac_ref.backend import Array
 from kfac_ref.damping import factored_tikhonov
 from kfac_ref.distributions import Bernoulli, Categorical
-from kfac_ref.fisher import fisher_matrix
+from kfac_ref.exact.dense import fisher_matrix
+from kfac_ref.exact.products import CurvatureProduct
 from kfac_ref.gpu.nets import SEED, Place
 from kfac_ref.layers import Dense, Layer, Sigmoid, Tanh
-from kfac_ref.levenberg_marquardt import LevenbergMarquardt
 from kfac_ref.network import Network
 from kfac_ref.optimizer import KFAC, State
+from kfac_ref.optimizer.levenberg_marquardt import LevenbergMarquardt
 from kfac_ref.pairs import propagate
-from kfac_ref.products import CurvatureProduct
-from kfac_ref.structures import kronecker
+from kfac_ref.structures.kronecker import kronecker
 from kfac_ref.values import Value
 
 SMALL, SMALL_N = [64, 60, 60, 10], 256

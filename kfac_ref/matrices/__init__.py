@@ -1,21 +1,21 @@
 """Structured symmetric matrices, of one interface; see base.py."""
 
 from kfac_ref.matrices.base import SymmetricMatrix
-from kfac_ref.matrices.block_diagonal import BlockDiagonal
+from kfac_ref.matrices.block_diagonal import BlockDiagonalMatrix
 from kfac_ref.matrices.block_tridiagonal import BlockTridiagonalInverse
-from kfac_ref.matrices.dense import Dense
-from kfac_ref.matrices.diagonal import Diagonal
+from kfac_ref.matrices.dense import DenseMatrix
+from kfac_ref.matrices.diagonal import DiagonalMatrix
 from kfac_ref.matrices.eigen_kronecker import EigenKronecker
-from kfac_ref.matrices.kronecker import Kronecker
+from kfac_ref.matrices.kronecker import KroneckerProduct
 from kfac_ref.matrices.kronecker_difference import KroneckerDifference
 
 __all__ = [
-    "BlockDiagonal",
+    "BlockDiagonalMatrix",
     "BlockTridiagonalInverse",
-    "Dense",
-    "Diagonal",
+    "DenseMatrix",
+    "DiagonalMatrix",
     "EigenKronecker",
-    "Kronecker",
     "KroneckerDifference",
+    "KroneckerProduct",
     "SymmetricMatrix",
 ]

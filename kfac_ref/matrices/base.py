@@ -9,9 +9,10 @@ Positive definite means: the smallest eigenvalue stands out from the rounding er
 the factorisation in use, about size * eps * largest. Otherwise `solve`, `logdet` and
 the negative powers raise NotPositiveDefinite, on every backend alike. `power(1/2)`
 counts eigenvalues within that error of zero as zero, and raises for more negative ones.
-Nothing else is clipped. Eigenvalues that are given (Diagonal, EigenKronecker) have no
-such error: there, positive means > 0, and `power(1/2)` raises for any that is < 0. What
-`power(1, damping)` of a Kronecker product returns remembers the error of its values.
+Nothing else is clipped. Eigenvalues that are given (DiagonalMatrix, EigenKronecker)
+have no such error: there, positive means > 0, and `power(1/2)` raises for any that is
+< 0. What `power(1, damping)` of a Kronecker product returns remembers the error of its
+values.
 
 `M == N` is True or False: are they of one kind, from equal arrays, and called the same?
 
@@ -162,9 +163,9 @@ class SymmetricMatrix(Value):
         return on_rows(function, v)
 
     def _dense(self) -> SymmetricMatrix:
-        from kfac_ref.matrices.dense import Dense  # a subclass of this class
+        from kfac_ref.matrices.dense import DenseMatrix  # a subclass of this class
 
-        return Dense(self.to_dense(), self.label)
+        return DenseMatrix(self.to_dense(), self.label)
 
 
 def check_matrix(what: str, found: Any) -> None:
@@ -172,6 +173,6 @@ def check_matrix(what: str, found: Any) -> None:
     if not isinstance(found, SymmetricMatrix):
         raise KfacTypeError(
             f"{what}: expected a matrix of this package, as from fisher_matrix(...) or "
-            "curvature(...), or kfac_ref.matrices.Dense(array) of an array; found "
-            f"{describe(found)}"
+            "curvature(...), or kfac_ref.matrices.DenseMatrix(array) of an array; "
+            f"found {describe(found)}"
         )

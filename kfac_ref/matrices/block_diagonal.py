@@ -11,11 +11,11 @@ from kfac_ref.matrices.base import SymmetricMatrix
 from kfac_ref.matrices.definite import called, check_alike
 
 
-class BlockDiagonal(SymmetricMatrix):
+class BlockDiagonalMatrix(SymmetricMatrix):
     """blocks[0], blocks[1], ... along the diagonal; each of any kind."""
 
     def __init__(self, blocks: Sequence[SymmetricMatrix], name: str = ""):
-        what = called(name, "BlockDiagonal")
+        what = called(name, "BlockDiagonalMatrix")
         if not isinstance(blocks, list | tuple) or not blocks:
             raise ShapeError(
                 f"{what}: expected a list of blocks, at least one block, found "
@@ -25,7 +25,7 @@ class BlockDiagonal(SymmetricMatrix):
             if not isinstance(block, SymmetricMatrix):
                 raise ShapeError(
                     f"{what}: expected blocks that are matrices of kfac_ref.matrices, "
-                    f"found {type(block).__name__}; make it one with Dense(...)"
+                    f"found {type(block).__name__}; make it one with DenseMatrix(...)"
                 )
         check_alike(what, *[block._like for block in blocks])
         self.blocks = list(blocks)
@@ -53,9 +53,9 @@ class BlockDiagonal(SymmetricMatrix):
     def _solve(self, rows: Array, damping: float) -> Array:
         return self._each(rows, lambda block, own: block._solve(own, damping))
 
-    def power(self, exponent: float, damping: float = 0.0) -> BlockDiagonal:
+    def power(self, exponent: float, damping: float = 0.0) -> BlockDiagonalMatrix:
         powers = [block.power(exponent, damping) for block in self.blocks]
-        return BlockDiagonal(powers, self.name)
+        return BlockDiagonalMatrix(powers, self.name)
 
     def trace(self) -> float:
         return sum(block.trace() for block in self.blocks)

@@ -18,21 +18,21 @@ from kfac_ref.matrices.definite import (
 )
 
 
-class Dense(SymmetricMatrix):
+class DenseMatrix(SymmetricMatrix):
     """`matrix` (P, P), symmetric. Raises ShapeError, ValueRangeError if it is not."""
 
     def __init__(self, matrix: Array, name: str = ""):
-        check_symmetric(called(name, "Dense"), matrix)
+        check_symmetric(called(name, "DenseMatrix"), matrix)
         super().__init__(matrix, len(matrix), name)
         self.matrix = matrix
 
     @classmethod
-    def semidefinite(cls, matrix: Array, name: str = "") -> Dense:
+    def semidefinite(cls, matrix: Array, name: str = "") -> DenseMatrix:
         """A matrix known to be symmetric and semi-definite, by the way it was computed.
 
         Only its diagonal is checked: M_ij^2 <= M_ii M_jj, so if that is finite, all is.
         """
-        check_overflow(called(name, "Dense"), get_xp(matrix).diagonal(matrix))
+        check_overflow(called(name, "DenseMatrix"), get_xp(matrix).diagonal(matrix))
         made = cls.__new__(cls)
         SymmetricMatrix.__init__(made, matrix, len(matrix), name)
         made.matrix = matrix
@@ -48,10 +48,10 @@ class Dense(SymmetricMatrix):
     def _product(self, rows: Array) -> Array:
         return rows @ self.matrix
 
-    def power(self, exponent: float, damping: float = 0.0) -> Dense:
+    def power(self, exponent: float, damping: float = 0.0) -> DenseMatrix:
         exponent, damping = check_exponent(exponent), check_damping(damping)
         result = power(self.matrix, exponent, damping, self.label)
-        return Dense(result, self.name)
+        return DenseMatrix(result, self.name)
 
     def trace(self) -> float:
         return float(get_xp(self.matrix).trace(self.matrix))

@@ -15,12 +15,12 @@ from kfac_ref.matrices.definite import (
 )
 
 
-class Diagonal(SymmetricMatrix):
+class DiagonalMatrix(SymmetricMatrix):
     """diag(values), values (P,). Taken at their word: positive definite means > 0."""
 
     def __init__(self, values: Array, name: str = ""):
-        check_shape(called(name, "Diagonal"), values, ("P",))
-        check_floats(called(name, "Diagonal"), values)
+        check_shape(called(name, "DiagonalMatrix"), values, ("P",))
+        check_floats(called(name, "DiagonalMatrix"), values)
         super().__init__(values, len(values), name)
         self.values = values
 
@@ -37,9 +37,9 @@ class Diagonal(SymmetricMatrix):
     def _solve(self, rows: Array, damping: float) -> Array:
         return rows * self._power(-1, damping)
 
-    def power(self, exponent: float, damping: float = 0.0) -> Diagonal:
+    def power(self, exponent: float, damping: float = 0.0) -> DiagonalMatrix:
         exponent, damping = check_exponent(exponent), check_damping(damping)
-        return Diagonal(self._power(exponent, damping), self.name)
+        return DiagonalMatrix(self._power(exponent, damping), self.name)
 
     def _power(self, exponent: float, damping: float) -> Array:
         return spectral_power(self.values + damping, exponent, damping, self.label)

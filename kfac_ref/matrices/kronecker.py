@@ -21,7 +21,7 @@ from kfac_ref.matrices.dense import power
 from kfac_ref.matrices.eigen_kronecker import EigenKronecker, kronecker_product
 
 
-class Kronecker(SymmetricMatrix):
+class KroneckerProduct(SymmetricMatrix):
     """A (x) G = kron(A, G), A (d_in, d_in) and G (d_out, d_out) semi-definite.
 
     With vec row by row (A (x) G) vec(V) = vec(A V G^T), V (d_in, d_out); so the product
@@ -29,7 +29,7 @@ class Kronecker(SymmetricMatrix):
     """
 
     def __init__(self, A: Array, G: Array, name: str = ""):
-        what = called(name, "Kronecker")
+        what = called(name, "KroneckerProduct")
         check_symmetric(f"{what}: factor A", A)
         check_symmetric(f"{what}: factor G", G)
         check_alike(what, A, G)
@@ -37,8 +37,8 @@ class Kronecker(SymmetricMatrix):
         self.A, self.G = A, G
 
     @classmethod
-    def semidefinite(cls, A: Array, G: Array, name: str = "") -> Kronecker:
-        """Factors known to be symmetric and semi-definite; see `Dense.semidefinite`."""
+    def semidefinite(cls, A: Array, G: Array, name: str = "") -> KroneckerProduct:
+        """Factors known to be semi-definite; as DenseMatrix.semidefinite."""
         for factor, M in (("A", A), ("G", G)):
             check_overflow(f"{name}: factor {factor}", get_xp(M).diagonal(M))
         made = cls.__new__(cls)
@@ -105,7 +105,7 @@ class Kronecker(SymmetricMatrix):
         values = get_xp(l_A).outer(l_A, l_G)
         return EigenKronecker(U_A, U_G, values, self.name)
 
-    def _with(self, A: Array, G: Array, name: str) -> Kronecker:
+    def _with(self, A: Array, G: Array, name: str) -> KroneckerProduct:
         """Other factors, known to be symmetric: they are not checked again."""
         other = copy(self)
         other.A, other.G, other.name, other._like = A, G, name, A

@@ -29,8 +29,13 @@ from kfac_ref.errors import (
     ValueRangeError,
     describe,
 )
-from kfac_ref.matrices import BlockDiagonal, Dense, Diagonal, Kronecker
-from kfac_ref.structures import ChainFactors
+from kfac_ref.matrices import (
+    BlockDiagonalMatrix,
+    DenseMatrix,
+    DiagonalMatrix,
+    KroneckerProduct,
+)
+from kfac_ref.structures.block_tridiagonal import ChainFactors
 from kfac_ref.values import Value
 from kfac_ref.words import translate
 
@@ -103,9 +108,9 @@ def _weight(variant: str, k: int, total: float, decay: float) -> float:
 
 
 PARTS: dict[type, tuple[str, ...]] = {  # the arrays that a kind is made of
-    Kronecker: ("A", "G"),
-    Diagonal: ("values",),
-    Dense: ("matrix",),
+    KroneckerProduct: ("A", "G"),
+    DiagonalMatrix: ("values",),
+    DenseMatrix: ("matrix",),
     ChainFactors: ("A", "G", "A_next", "G_next"),
 }
 
@@ -116,8 +121,8 @@ def mix(old: Any, new: Any, w: float, keep: float | None = None) -> Any:
         return [mix(a, b, w, keep) for a, b in zip(old, new, strict=True)]
     if type(old) is not type(new) or old.size != new.size:
         raise ShapeError(f"moving average: {old!r} and {new!r} are of different kinds")
-    if isinstance(new, BlockDiagonal):
-        return BlockDiagonal(mix(old.blocks, new.blocks, w, keep), new.name)
+    if isinstance(new, BlockDiagonalMatrix):
+        return BlockDiagonalMatrix(mix(old.blocks, new.blocks, w, keep), new.name)
     if type(new) in PARTS:
         parts = [
             mix(getattr(old, p), getattr(new, p), w, keep) for p in PARTS[type(new)]
@@ -134,14 +139,16 @@ def mix(old: Any, new: Any, w: float, keep: float | None = None) -> Any:
 
 def _identity(like: Any) -> Any:
     """The identity, as a matrix of the same kind."""
-    if isinstance(like, BlockDiagonal):
-        return BlockDiagonal([_identity(block) for block in like.blocks], like.name)
-    if isinstance(like, Kronecker):
-        return Kronecker(_eye(like.A), _eye(like.G), like.name)
-    if isinstance(like, Diagonal):
-        return Diagonal(get_xp(like.values).ones_like(like.values), like.name)
-    if isinstance(like, Dense):
-        return Dense(_eye(like.matrix), like.name)
+    if isinstance(like, BlockDiagonalMatrix):
+        return BlockDiagonalMatrix(
+            [_identity(block) for block in like.blocks], like.name
+        )
+    if isinstance(like, KroneckerProduct):
+        return KroneckerProduct(_eye(like.A), _eye(like.G), like.name)
+    if isinstance(like, DiagonalMatrix):
+        return DiagonalMatrix(get_xp(like.values).ones_like(like.values), like.name)
+    if isinstance(like, DenseMatrix):
+        return DenseMatrix(_eye(like.matrix), like.name)
     if isinstance(like, ChainFactors):
         A, G = [_eye(A) for A in like.A], [_eye(G) for G in like.G]
         A_next, G_next = [0 * M for M in like.A_next], [0 * M for M in like.G_next]

@@ -17,19 +17,19 @@ from typing import Any, ClassVar
 import numpy as np
 
 from kfac_ref.backend import Array, get_xp
-from kfac_ref.errors import check_number
+from kfac_ref.errors import check_number, require
 from kfac_ref.network import Forward, Network, check_network
 from kfac_ref.optimizer.arguments import (
     check_state,
     starting_point,
 )
+from kfac_ref.optimizer.schedules import Schedule
 from kfac_ref.optimizer.stages import (
     check_finite_stage,
     forward_stage,
     loss_stage,
 )
 from kfac_ref.optimizer.state import Place
-from kfac_ref.schedules import Schedule, require
 from kfac_ref.values import Value
 
 Number = float | Schedule

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from kfac_ref.backend import Array, asarray
-from kfac_ref.errors import ShapeError, check_count
+from kfac_ref.errors import ShapeError, check_count, require
 from kfac_ref.optimizer.baselines import Number, at
+from kfac_ref.optimizer.schedules import Bounded, Exponential, Schedule
 from kfac_ref.optimizer.state import Place
-from kfac_ref.schedules import Bounded, Exponential, Schedule, require
 
 
 def growing_batches(first: int, last: int, update: int = 500) -> Schedule:

@@ -17,12 +17,12 @@ from typing import Any
 from kfac_ref.backend import Array, get_xp
 from kfac_ref.errors import BackendError, Unsupported, describe
 from kfac_ref.matrices import (
-    BlockDiagonal,
+    BlockDiagonalMatrix,
     BlockTridiagonalInverse,
-    Dense,
-    Diagonal,
+    DenseMatrix,
+    DiagonalMatrix,
     EigenKronecker,
-    Kronecker,
+    KroneckerProduct,
 )
 from kfac_ref.optimizer.archive import CheckpointError
 from kfac_ref.optimizer.averages import MovingAverage
@@ -30,14 +30,14 @@ from kfac_ref.optimizer.baselines import AdamState, SGDState
 from kfac_ref.optimizer.hessian_free import HessianFreeState
 from kfac_ref.optimizer.natural_gradient import NaturalGradientState
 from kfac_ref.optimizer.state import Place, State
-from kfac_ref.structures import ChainFactors
+from kfac_ref.structures.block_tridiagonal import ChainFactors
 
 MATRICES: dict[type, tuple[str, ...]] = {
-    Dense: ("matrix", "name"),
-    Diagonal: ("values", "name"),
-    Kronecker: ("A", "G", "name"),
+    DenseMatrix: ("matrix", "name"),
+    DiagonalMatrix: ("values", "name"),
+    KroneckerProduct: ("A", "G", "name"),
     EigenKronecker: ("U_A", "U_G", "values", "name"),
-    BlockDiagonal: ("blocks", "name"),
+    BlockDiagonalMatrix: ("blocks", "name"),
     BlockTridiagonalInverse: ("A", "G", "A_next", "G_next", "names"),
 }
 MARKS = ("damping_inside", "rounding")  # what some matrices are given after that

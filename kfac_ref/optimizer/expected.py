@@ -21,11 +21,11 @@ from kfac_ref.errors import (
     describe,
 )
 from kfac_ref.matrices import (
-    BlockDiagonal,
-    Dense,
-    Diagonal,
+    BlockDiagonalMatrix,
+    DenseMatrix,
+    DiagonalMatrix,
     EigenKronecker,
-    Kronecker,
+    KroneckerProduct,
     SymmetricMatrix,
 )
 from kfac_ref.matrices.definite import check_alike, check_floats, check_symmetric
@@ -35,7 +35,7 @@ from kfac_ref.optimizer.baselines import AdamState, SGDState
 from kfac_ref.optimizer.hessian_free import HessianFreeState
 from kfac_ref.optimizer.natural_gradient import NaturalGradientState
 from kfac_ref.optimizer.state import Place, State
-from kfac_ref.structures import ChainFactors
+from kfac_ref.structures.block_tridiagonal import ChainFactors
 from kfac_ref.values import Value
 
 STATES: dict[str, Any] = {
@@ -151,9 +151,9 @@ def curvature(where: str, value: Any, fit: Fit) -> None:
     if structures[0] == "block_tridiagonal":
         _chain(where, found, fit)
     elif structures[0] == "full":
-        _block(where, found, Dense, (fit.network.size, 1), fit)
+        _block(where, found, DenseMatrix, (fit.network.size, 1), fit)
     else:
-        _check_kind(where, found, BlockDiagonal)
+        _check_kind(where, found, BlockDiagonalMatrix)
         _check_length(f"{where}.blocks", found.blocks, len(shapes))
         named = zip(found.blocks, structures, shapes, strict=True)
         for i, (block, structure, shape) in enumerate(named):
@@ -209,16 +209,16 @@ TABLE: dict[Any, dict[str, Callable[[str, Any, Fit], None]]] = {
     },
 }  # fmt: skip
 BLOCKS: dict[str, type] = {  # of an average, by their structure
-    "kronecker": Kronecker,
-    "best_kronecker": Kronecker,
-    "diagonal": Diagonal,
-    "block_diagonal": Dense,
+    "kronecker": KroneckerProduct,
+    "best_kronecker": KroneckerProduct,
+    "diagonal": DiagonalMatrix,
+    "block_diagonal": DenseMatrix,
     "eigenvalue_corrected": EigenKronecker,
 }
 ARRAYS: dict[type, Callable[[int, int], dict[str, tuple[int, ...]]]] = {
-    Kronecker: lambda d, o: {"A": (d, d), "G": (o, o)},
-    Diagonal: lambda d, o: {"values": (d * o,)},
-    Dense: lambda d, o: {"matrix": (d * o, d * o)},
+    KroneckerProduct: lambda d, o: {"A": (d, d), "G": (o, o)},
+    DiagonalMatrix: lambda d, o: {"values": (d * o,)},
+    DenseMatrix: lambda d, o: {"matrix": (d * o, d * o)},
     EigenKronecker: lambda d, o: {"U_A": (d, d), "U_G": (o, o), "values": (d, o)},
 }
 

@@ -17,22 +17,23 @@ import numpy as np
 from scipy.sparse.linalg import LinearOperator, cg
 
 from kfac_ref.backend import Array, asarray, get_xp, to_numpy
-from kfac_ref.levenberg_marquardt import LevenbergMarquardt
+from kfac_ref.errors import require
+from kfac_ref.exact.products import MATRICES
 from kfac_ref.optimizer.arguments import (
     check_lambda_rule,
     check_state,
     starting_point,
 )
 from kfac_ref.optimizer.baselines import Baseline, Step, at
+from kfac_ref.optimizer.levenberg_marquardt import LevenbergMarquardt
+from kfac_ref.optimizer.schedules import Schedule
 from kfac_ref.optimizer.stages import (
     check_finite_stage,
     loss_alone_stage,
     product_stage,
 )
 from kfac_ref.optimizer.state import Place
-from kfac_ref.products import MATRICES
 from kfac_ref.quadratic_model import quadratic_model, reduction_ratio
-from kfac_ref.schedules import Schedule, require
 from kfac_ref.values import Value
 from kfac_ref.words import translate
 

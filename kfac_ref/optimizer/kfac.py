@@ -15,11 +15,11 @@ import numpy as np
 
 from kfac_ref.backend import Array, add_scaled, get_xp
 from kfac_ref.errors import check_flag
-from kfac_ref.levenberg_marquardt import gamma_candidates
 from kfac_ref.matrices import SymmetricMatrix
 from kfac_ref.network import Forward
 from kfac_ref.optimizer.arguments import check_batches, check_state, starting_point
 from kfac_ref.optimizer.averages import MovingAverage
+from kfac_ref.optimizer.levenberg_marquardt import gamma_candidates
 from kfac_ref.optimizer.options import Options
 from kfac_ref.optimizer.stages import (
     check_finite_stage,

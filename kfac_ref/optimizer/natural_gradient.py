@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from kfac_ref.backend import Array
-from kfac_ref.errors import Unsupported
-from kfac_ref.fisher import empirical_fisher_matrix, fisher_matrix, ggn_matrix
-from kfac_ref.matrices import Dense
+from kfac_ref.errors import Unsupported, require
+from kfac_ref.exact.dense import empirical_fisher_matrix, fisher_matrix, ggn_matrix
+from kfac_ref.exact.products import MATRICES
+from kfac_ref.matrices import DenseMatrix
 from kfac_ref.optimizer.arguments import check_state, starting_point
 from kfac_ref.optimizer.baselines import Baseline, Step, at
+from kfac_ref.optimizer.schedules import Schedule
 from kfac_ref.optimizer.stages import check_finite_stage
 from kfac_ref.optimizer.state import Place
-from kfac_ref.products import MATRICES
-from kfac_ref.schedules import Schedule, require
 from kfac_ref.values import Value
 from kfac_ref.words import translate
 
@@ -77,7 +77,9 @@ class NaturalGradient(Baseline):
         moved = NaturalGradientState(self._moved(state.theta, update), state.step + 1)
         return moved, Step(loss, gradient, update, alpha, lambda_=self.lambda_)
 
-    def _curvature(self, state: NaturalGradientState, x: Array, y: Array) -> Dense:
+    def _curvature(
+        self, state: NaturalGradientState, x: Array, y: Array
+    ) -> DenseMatrix:
         params = self.params(state)
         if self.matrix == "fisher":
             return fisher_matrix(self.network, params, x)

@@ -42,16 +42,16 @@ from kfac_ref.errors import (
     ValueRangeError,
     choose,
     describe,
+    require,
 )
-from kfac_ref.levenberg_marquardt import OMEGA_2, LevenbergMarquardt
+from kfac_ref.exact.products import MATRICES
 from kfac_ref.matrices import SymmetricMatrix
 from kfac_ref.network import Network, check_network
 from kfac_ref.optimizer.arguments import check_lambda_rule
 from kfac_ref.optimizer.averages import MovingAverage, make_average
+from kfac_ref.optimizer.levenberg_marquardt import OMEGA_2, LevenbergMarquardt
 from kfac_ref.optimizer.stages import CLIPS
 from kfac_ref.optimizer.statistics import Estimates, Structures, choices
-from kfac_ref.products import MATRICES
-from kfac_ref.schedules import require
 from kfac_ref.values import Value
 from kfac_ref.words import translate
 

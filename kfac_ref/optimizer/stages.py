@@ -28,12 +28,12 @@ import numpy as np
 
 from kfac_ref.backend import Array, add_scaled, asarray
 from kfac_ref.errors import NotFinite, ValueRangeError, all_finite, check_number
+from kfac_ref.exact.products import CurvatureProduct
 from kfac_ref.matrices import BlockTridiagonalInverse, SymmetricMatrix
 from kfac_ref.network import Forward, Network
-from kfac_ref.products import CurvatureProduct
+from kfac_ref.optimizer.subsampling import check_share
 from kfac_ref.quadratic_model import QuadraticModel
-from kfac_ref.structures import ChainFactors
-from kfac_ref.subsampling import check_share
+from kfac_ref.structures.block_tridiagonal import ChainFactors
 from kfac_ref.words import translate
 
 CLIPS = ("fisher", "fisher_no_rate", "euclidean")

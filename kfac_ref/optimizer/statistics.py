@@ -13,11 +13,12 @@ import numpy as np
 
 from kfac_ref.errors import KfacTypeError, ShapeError, Unsupported, describe
 from kfac_ref.estimates import Estimate, make_estimate
-from kfac_ref.matrices import BlockDiagonal
+from kfac_ref.matrices import BlockDiagonalMatrix
 from kfac_ref.network import Forward, Network
+from kfac_ref.optimizer.subsampling import subsample_positions
 from kfac_ref.pairs import Pairs, propagate
-from kfac_ref.structures import STRUCTURES, chain_factors, make_structure
-from kfac_ref.subsampling import subsample_positions
+from kfac_ref.structures import STRUCTURES, make_structure
+from kfac_ref.structures.block_tridiagonal import chain_factors
 from kfac_ref.words import translate
 
 TOGETHER = ("full", "block_tridiagonal")  # structures of all layers at once
@@ -63,7 +64,7 @@ def statistics_stage(
             made = make_structure(name, pairs.select(own))
             for i, block in zip(own, getattr(made, "blocks", [made]), strict=True):
                 blocks[i] = block
-    return BlockDiagonal(blocks)
+    return BlockDiagonalMatrix(blocks)
 
 
 def choices(

@@ -29,13 +29,13 @@ from kfac_ref.errors import (
     check_generator,
     check_real,
     describe,
+    require,
 )
 from kfac_ref.extras import optional
 from kfac_ref.network import Network
 from kfac_ref.optimizer.baselines import Number
 from kfac_ref.optimizer.batches import at_place, batches
 from kfac_ref.optimizer.stages import Diverged
-from kfac_ref.schedules import require
 from kfac_ref.values import Value
 
 Data = tuple[Array, Any]  # x, y; y is a list of labels where there are several losses

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kfac_ref.backend import Array
-from kfac_ref.errors import ValueRangeError
+from kfac_ref.errors import ValueRangeError, require
 from kfac_ref.plotting.inputs import numbers, same_length, some
 from kfac_ref.plotting.style import (
     ERROR,
@@ -21,7 +21,6 @@ from kfac_ref.plotting.style import (
     tall,
 )
 from kfac_ref.plotting.words import legend_beside, shortened
-from kfac_ref.schedules import require
 
 
 @styled

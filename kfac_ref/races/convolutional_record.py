@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from kfac_ref.errors import require
 from kfac_ref.extras import check_extras, optional
 from kfac_ref.files import make_folder, write_whole
 from kfac_ref.plotting.style import ERROR, look, new_figure, save, styled, tall
@@ -24,7 +25,6 @@ from kfac_ref.races.convolutional import (
     make_problem,
     tensorflow_kfac,
 )
-from kfac_ref.schedules import require
 
 NAME, KFAC_NAME = "race_convolutional", "K-FAC"
 Results = Mapping[str, Result]

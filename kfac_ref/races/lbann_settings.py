@@ -30,8 +30,8 @@ from kfac_ref.matrices import SymmetricMatrix
 from kfac_ref.matrices.definite import check_damping
 from kfac_ref.network import Network
 from kfac_ref.optimizer import KFAC, SGD, Adam, MovingAverage, State, Trace
+from kfac_ref.optimizer.schedules import ApproachTarget, Constant, Schedule
 from kfac_ref.optimizer.training import Optimizer
-from kfac_ref.schedules import ApproachTarget, Constant, Schedule
 from kfac_ref.values import Value
 
 MOMENTUM = {"sgd": 0.0, "momentum": 0.9}

@@ -20,8 +20,7 @@ from kfac_ref.errors import (
     describe,
 )
 from kfac_ref.layers import Dense, Tanh
-from kfac_ref.matrices import Dense as DenseMatrix
-from kfac_ref.matrices import Kronecker
+from kfac_ref.matrices import DenseMatrix, KroneckerProduct
 from kfac_ref.matrices.definite import check_floats
 from kfac_ref.optimizer import KFAC
 
@@ -70,7 +69,7 @@ def test_the_values_are_asked_for_aloud(d):
 
 def test_an_array_where_a_number_is_expected(d):
     """Each door says what it found, and nobody asks the device for its values."""
-    M = Kronecker(np.eye(3), np.eye(1))
+    M = KroneckerProduct(np.eye(3), np.eye(1))
     for door in (
         lambda: check_count("samples", d),
         lambda: KFAC(chain(), lambda_=d),

@@ -18,9 +18,30 @@ from itertools import accumulate, combinations_with_replacement, pairwise
 
 from kfac_ref.backend import Array, get_xp
 from kfac_ref.limits import check_overflow, check_room
+from kfac_ref.matrices import BlockDiagonalMatrix, DenseMatrix
 from kfac_ref.pairs import Pairs
+from kfac_ref.structures.gradients import needs_gradients
 
 PANEL = 2**21  # numbers in a panel: it is written, then read, and should stay in cache
+
+
+def full(pairs: Pairs) -> DenseMatrix:
+    """The whole matrix, (P, P), mean over examples."""
+    needs_gradients(pairs, "full")
+    F = dense_blocks(pairs, range(len(pairs.shapes)))
+    return DenseMatrix.semidefinite(F, name="whole matrix")
+
+
+def block_diagonal(pairs: Pairs) -> BlockDiagonalMatrix:
+    """The exact block of every layer."""
+    needs_gradients(pairs, "block_diagonal")
+    named = enumerate(pairs.names)
+    return BlockDiagonalMatrix(
+        [
+            DenseMatrix.semidefinite(dense_blocks(pairs, [i]), name=name)
+            for i, name in named
+        ]
+    )
 
 
 def dense_blocks(pairs: Pairs, wanted: Sequence[int]) -> Array:

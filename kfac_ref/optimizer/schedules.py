@@ -18,16 +18,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kfac_ref.errors import ValueRangeError, check_number, check_real, describe
+from kfac_ref.errors import check_number, check_real, require
 from kfac_ref.values import Value
 
 Schedule = Callable[[float], float]
-
-
-def require(fits: bool, what: str, expected: str, found: object) -> None:
-    """ValueRangeError unless it fits; write `fits` so that NaN does not."""
-    if not fits:
-        raise ValueRangeError(f"{what}: expected {expected}, found {describe(found)}")
 
 
 def check_step(step: float) -> float:

@@ -16,9 +16,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from kfac_ref.errors import check_count, check_number, choose
+from kfac_ref.errors import check_count, check_number, choose, require
 from kfac_ref.matrices.definite import check_damping
-from kfac_ref.schedules import require
 from kfac_ref.values import Value
 
 OMEGA_2 = math.sqrt(19 / 20) ** 20  # for T_2 = 20

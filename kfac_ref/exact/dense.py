@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from kfac_ref.backend import Array, get_xp
 from kfac_ref.errors import check_count
-from kfac_ref.exact_blocks import dense_blocks
+from kfac_ref.exact.products import CurvatureProduct, check_block
 from kfac_ref.limits import check_room
-from kfac_ref.matrices import Dense
+from kfac_ref.matrices import DenseMatrix
 from kfac_ref.network import Network, check_network
 from kfac_ref.pairs import MEMORY, propagate
-from kfac_ref.products import CurvatureProduct, check_block
+from kfac_ref.structures.dense import dense_blocks
 
 
 def fisher_matrix(
@@ -23,7 +23,7 @@ def fisher_matrix(
     x: Array,
     block: int | None = None,
     memory: int = MEMORY,
-) -> Dense:
+) -> DenseMatrix:
     """F = 1/N sum_n J_n^T F_z J_n, (P, P). Martens & Grosse 2015, section 3."""
     return _matrix(network, params, x, None, "fisher", block, memory)
 
@@ -35,7 +35,7 @@ def ggn_matrix(
     y: Array | None = None,
     block: int | None = None,
     memory: int = MEMORY,
-) -> Dense:
+) -> DenseMatrix:
     """GGN = 1/N sum_n J_n^T H_z J_n, (P, P); equal to F for natural parameters.
 
     y is needed only where the outputs are not natural parameters. Schraudolph 2002.
@@ -50,7 +50,7 @@ def empirical_fisher_matrix(
     y: Array,
     block: int | None = None,
     memory: int = MEMORY,
-) -> Dense:
+) -> DenseMatrix:
     """1/N sum_n grad_n grad_n^T for the observed labels: not the Fisher, (P, P)."""
     return _matrix(network, params, x, y, "empirical", block, memory)
 
@@ -63,18 +63,18 @@ def _matrix(
     matrix: str,
     block: int | None,
     memory: int,
-) -> Dense:
+) -> DenseMatrix:
     check_network(network)
     block, memory = check_block(network, block), check_count("memory (bytes)", memory)
     name = f"{matrix} matrix" + ("" if block is None else f" of {network.names[block]}")
     rooted = matrix != "ggn" or network.distribution.natural
     if network.body.mixes_examples or not rooted:
         product = CurvatureProduct(network, params, x, y, matrix, block)
-        return Dense(_by_products(product, memory, name), name)
+        return DenseMatrix(_by_products(product, memory, name), name)
     estimate = "expectation" if matrix == "fisher" else matrix
     pairs = propagate(network, params, x, estimate, y=y, memory=memory)
     wanted = list(range(len(network.shapes))) if block is None else [block]
-    return Dense.semidefinite(dense_blocks(pairs, wanted), name)
+    return DenseMatrix.semidefinite(dense_blocks(pairs, wanted), name)
 
 
 def _by_products(curvature: CurvatureProduct, memory: int, name: str) -> Array:

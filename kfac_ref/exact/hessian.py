@@ -12,11 +12,11 @@ import numpy as np
 
 from kfac_ref.backend import Array, get_xp, linear_operator, on_rows
 from kfac_ref.errors import BackendError
+from kfac_ref.exact.products import check_block, check_vector
 from kfac_ref.extras import optional
 from kfac_ref.limits import check_room
-from kfac_ref.matrices import Dense
+from kfac_ref.matrices import DenseMatrix
 from kfac_ref.network import Network, check_network
-from kfac_ref.products import check_block, check_vector
 from kfac_ref.values import Value
 
 HESSIAN = "use products (HessianProduct), or the block of one layer (block=...)"
@@ -81,11 +81,11 @@ class HessianProduct(Value):
 
 def hessian_matrix(
     network: Network, params: list[Array], x: Array, y: Array, block: int | None = None
-) -> Dense:
+) -> DenseMatrix:
     """d^2 loss / d params^2 as a matrix, (P, P); it may be indefinite."""
     product = HessianProduct(network, params, x, y, block)
     block = product.block
     name = "Hessian" + ("" if block is None else f" of {network.names[block]}")
     check_room(name, product.size, params[0], copies=3, instead=HESSIAN)
     H = product.product(np.eye(product.size, dtype=product.dtype))
-    return Dense((H + H.T) / 2.0, name)  # symmetric but for rounding
+    return DenseMatrix((H + H.T) / 2.0, name)  # symmetric but for rounding

@@ -17,11 +17,25 @@ import math
 from collections.abc import Callable, Iterator
 
 from kfac_ref.backend import Array, eigh, get_xp
+from kfac_ref.matrices import BlockDiagonalMatrix, KroneckerProduct
 from kfac_ref.pairs import Pairs
+from kfac_ref.structures.gradients import needs_gradients
+from kfac_ref.structures.kronecker import kronecker_factors
 
 LANCZOS = 16  # vectors at most; then the best few are kept, and it goes on
 KEPT = 4
 PRODUCTS = 2000  # with R^T R, at most
+
+
+def best_kronecker(pairs: Pairs) -> BlockDiagonalMatrix:
+    """The Kronecker product nearest to the exact block, in Frobenius norm."""
+    needs_gradients(pairs, "best_kronecker")
+    A, G = kronecker_factors(pairs)
+    blocks = [
+        KroneckerProduct(*nearest_kronecker(pairs, i, A[i], G[i]), name=name)
+        for i, name in enumerate(pairs.names)
+    ]
+    return BlockDiagonalMatrix(blocks)
 
 
 def nearest_kronecker(

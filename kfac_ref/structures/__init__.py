@@ -1,0 +1,86 @@
+"""Question 2: what of the sum F = 1/N sum_n sum_k vec(D_nk) vec(D_nk)^T is kept?
+
+Each function turns pairs (a, g) into a structured matrix:
+
+    full                   everything                      F
+    block_diagonal         one block per layer             F_ll
+    diagonal               the diagonal                    [F_ll]_ii
+    kronecker              A (x) G                         Martens & Grosse 2015, 3.1
+    eigenvalue_corrected   its eigenbasis, F's second moments in it   George et al. 2018
+    best_kronecker         argmin ||F_ll - X (x) Y||_F     Van Loan & Pitsianis 1993
+    block_tridiagonal      the inverse has three bands     Martens & Grosse 2015, 4.3
+
+where A = 1/N sum_nt a a^T and G = 1/(N T) sum_nkt g g^T (Grosse & Martens 2016).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from kfac_ref.backend import Array
+from kfac_ref.errors import check_kind, check_parameters
+from kfac_ref.estimates import Estimate
+from kfac_ref.matrices import SymmetricMatrix
+from kfac_ref.network import Network
+from kfac_ref.pairs import MEMORY, Pairs, propagate
+from kfac_ref.structures import (
+    best_kronecker,
+    block_tridiagonal,
+    dense,
+    diagonal,
+    eigenvalue_corrected,
+    kronecker,
+)
+from kfac_ref.words import translate
+
+STRUCTURES: dict[str, Callable[..., SymmetricMatrix]] = {
+    "full": dense.full,
+    "block_diagonal": dense.block_diagonal,
+    "diagonal": diagonal.diagonal,
+    "kronecker": kronecker.kronecker,
+    "eigenvalue_corrected": eigenvalue_corrected.eigenvalue_corrected,
+    "best_kronecker": best_kronecker.best_kronecker,
+    "block_tridiagonal": block_tridiagonal.block_tridiagonal,
+}
+
+
+def make_structure(name: str, pairs: Pairs, **options: Any) -> SymmetricMatrix:
+    """The structure of that name, or of another library's word for it.
+
+    Raises UnknownName, with the closest name; ValueRangeError for options that it does
+    not take, or that it lacks.
+    """
+    function = STRUCTURES[translate("structure", name, STRUCTURES)]
+    check_kind("pairs", pairs, Pairs, "as propagate(...) gives them")
+    check_parameters(f"structure {name!r}", function, options)
+    return function(pairs, **options)
+
+
+def curvature(
+    network: Network,
+    params: list[Array],
+    x: Array,
+    structure: str = "kronecker",
+    estimate: str | Estimate = "expectation",
+    *,
+    y: Array | None = None,
+    rng: np.random.Generator | None = None,
+    samples: int | None = None,
+    memory: int = MEMORY,
+    **options: Any,
+) -> SymmetricMatrix:
+    """Questions 1 and 2 in one call: `make_structure(structure, propagate(...))`.
+
+    `options` go to the structure: block_tridiagonal needs `damping`. Any estimate goes
+    with any structure. Mean over the examples of the batch x.
+    """
+    function = STRUCTURES[translate("structure", structure, STRUCTURES)]
+    where = f"curvature, structure {structure!r}"
+    check_parameters(where, function, options, own="y rng samples memory")
+    pairs = propagate(
+        network, params, x, estimate, y=y, rng=rng, samples=samples, memory=memory
+    )
+    return function(pairs, **options)
