@@ -16,14 +16,14 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
-from functools import cache
+from functools import cache, partial
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import scipy.linalg
 
-from kfac_ref.errors import BackendError, choose, describe
+from kfac_ref.errors import FLOATS, BackendError, choose, describe
 
 Array = Any  # an array of NumPy or of CuPy, or autograd's box around NumPy's
 
@@ -279,9 +279,18 @@ def _raising(xp: ModuleType) -> Any:
 
 
 def linear_operator(like: Array, shape: tuple[int, int], **products: Any) -> Any:
-    """`scipy.sparse.linalg.LinearOperator`, or CuPy's for arrays on a device."""
+    """`scipy.sparse.linalg.LinearOperator`, or CuPy's for arrays on a device.
+
+    It computes in the dtype that it declares, that of `like`: some solvers (svds with
+    lobpcg, onenormest) bring vectors of float64 to an operator of float32.
+    """
     module = _scipy(get_xp(like), "sparse.linalg")
-    return module.LinearOperator(shape, dtype=like.dtype, **products)
+    own = {name: partial(_in_dtype, like.dtype, f) for name, f in products.items()}
+    return module.LinearOperator(shape, dtype=like.dtype, **own)
+
+
+def _in_dtype(dtype: Any, product: Callable[[Array], Array], v: Array) -> Array:
+    return product(v.astype(dtype) if v.dtype.name in FLOATS else v)
 
 
 def _scipy(xp: ModuleType, part: str) -> ModuleType:

@@ -13,6 +13,7 @@ import operator
 import reprlib
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
 from itertools import islice
 from numbers import Real
 from typing import Any
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 
 FLOATS = ("float64", "float32")
+LARGEST = 2**63 - 1  # whole number
 
 
 class KfacError(Exception):
@@ -122,11 +124,25 @@ class _Description(reprlib.Repr):
         self.maxstring, self.maxother = 60, 120
 
     def repr_instance(self, x: Any, level: int) -> str:
+        if is_dataclass(x) and hasattr(type(x).__repr__, "__wrapped__"):
+            return self._by_fields(x, level)  # for dataclass's own repr shows arrays
         is_array = all(hasattr(x, name) for name in ("shape", "dtype", "ndim"))
         if not is_array or isinstance(x, np.generic | type):
             return super().repr_instance(x, level)
         kind = f"{type(x).__module__.split('.')[0]}.{type(x).__name__}"
         return f"{kind} of shape {tuple(x.shape)}, {x.dtype}"
+
+    def _by_fields(self, x: Any, level: int) -> str:
+        each = (f"{f.name}={self.repr1(getattr(x, f.name), 1)}" for f in fields(x))
+        shown = f"{type(x).__name__}({', '.join(each)})"
+        few = self.maxother - 3
+        return shown if len(shown) <= self.maxother else f"{shown[:few]}..."
+
+    def repr_int(self, x: int, level: int) -> str:
+        try:
+            return super().repr_int(x, level)
+        except ValueError:  # Python writes no more than 4,300 digits
+            return f"a whole number of {x.bit_length()} bits"
 
     def repr_dict(self, x: dict, level: int) -> str:  # in its own order
         few = list(islice(x.items(), self.maxdict if level > 0 else 0))
@@ -269,8 +285,9 @@ def all_finite(array: Any) -> bool:
     from kfac_ref.backend import get_xp
 
     xp = get_xp(array)
-    if bool(xp.isfinite(xp.vdot(array, array))):  # no dot, which warns of an overflow
-        return True
+    traced = xp.__name__ == "autograd.numpy"  # it cannot go back through a vdot
+    if not traced and bool(xp.isfinite(xp.vdot(array, array))):
+        return True  # no dot, which warns of an overflow
     return bool(xp.all(xp.isfinite(array)))
 
 
@@ -305,18 +322,31 @@ def check_count(what: str, value: Any, least: int = 1) -> int:
         raise ValueRangeError(
             f"{what}: expected a whole number >= {least}, found {describe(value)}"
         )
+    if number > LARGEST:
+        raise ValueRangeError(
+            f"{what}: expected a whole number up to {LARGEST:.2g}, as sizes of arrays "
+            f"are, found {describe(value)}"
+        )
     return number
 
 
 def check_number(what: str, value: Any, expected: str = "a number") -> float:
     """`value` as Python's float, NaN and infinity included; KfacTypeError.
 
+    ValueRangeError where float64 ends before the number does, as before 10**400.
+
     Any type of real number is one, and a 0-d array of them; a bool or a string is none.
     float32 arrays stay float32 beside it: NumPy's float64 would change them.
     """
     known = isinstance(value, Real) and not isinstance(value, bool)
     if known or (getattr(value, "ndim", None) == 0 and value.dtype.kind in "iuf"):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise ValueRangeError(
+                f"{what}: expected {expected} in the range of float64, which ends at "
+                f"{np.finfo(np.float64).max:.2g}, found {describe(value)}"
+            ) from None
     raise KfacTypeError(f"{what}: expected {expected}, found {describe(value)}")
 
 

@@ -18,6 +18,7 @@ Sources: Martens & Grosse 2015, section 5 (sampled); Martens, Sutskever & Swersk
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +35,7 @@ from kfac_ref.errors import (
     located,
     not_written,
 )
+from kfac_ref.limits import check_bytes
 from kfac_ref.network import Network
 from kfac_ref.values import Value
 from kfac_ref.words import translate
@@ -96,6 +98,14 @@ class Estimate(Value):
                 "rng=numpy.random.default_rng(...)"
             )
 
+    def _check_room(self, z: Array, each: int) -> None:
+        """TooLarge unless so many bytes for each sample, at the least, fit the host."""
+        what = (
+            f"{self.samples:,} samples of estimate {type(self).__name__} for each of "
+            f"{len(z):,} examples, at the least,"
+        )
+        check_bytes(what, self.samples * each, np.empty(0), "use fewer samples")
+
     def take(self, drawn: Array, start: int, stop: int) -> Array:
         """The part of `draw` that belongs to the examples start:stop."""
         if isinstance(drawn, list | tuple):
@@ -155,6 +165,8 @@ class Sampled(Estimate):
 
     def draw(self, distribution: Distribution, z: Array, y: Array, rng: Rng) -> Array:
         self.needs_generator(rng)
+        # a random number for each label, and at least a byte for each output
+        self._check_room(z, z.size + 8 * math.prod(z.shape[:-1]))
         return distribution.sample(z, rng, self.samples)
 
     def vectors(
@@ -192,6 +204,7 @@ class RandomSigns(Estimate):
 
     def draw(self, distribution: Distribution, z: Array, y: Array, rng: Rng) -> Array:
         self.needs_generator(rng)
+        self._check_room(z, (8 + z.itemsize) * z.size)  # integers, then floats
         signs = 2 * rng.integers(0, 2, (self.samples, *z.shape)) - 1
         return asarray(signs.astype(z.dtype), like=z)
 

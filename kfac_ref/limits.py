@@ -2,7 +2,8 @@
 
 A dense matrix of 60,300 parameters takes 29 GB, and one that does not fit is either a
 bare MemoryError or, where the system promises more than it has, the end of the process.
-So everything that is quadratic in a size asks `check_room` before it allocates. Second
+So everything that is quadratic in a size asks `check_room` before it allocates, and
+what is a number of the caller's times a batch asks `check_bytes`. Second
 moments of finite numbers can leave the range of their dtype; `check_overflow` says
 where. `norm` is right for numbers whose squares would leave it.
 """
@@ -11,8 +12,13 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from kfac_ref.backend import Array, free_memory, get_xp
 from kfac_ref.errors import NotFinite, TooLarge
+
+# for functions whose result is looked at: NotFinite says more than NumPy's warnings
+quiet_overflow = np.errstate(over="ignore", invalid="ignore")
 
 SMALL = 2**27  # bytes; for less nobody needs to look
 INSTEAD = (
@@ -25,15 +31,20 @@ def check_room(
     what: str, size: int, like: Array, copies: int = 1, instead: str = INSTEAD
 ) -> None:
     """TooLarge unless so many (size, size) arrays of `like`'s dtype fit where it is."""
-    needed = copies * size * size * like.dtype.itemsize
+    times = f"{copies} arrays of " if copies > 1 else ""
+    what = f"{what}: {times}{size:,} x {size:,} numbers in {like.dtype}"
+    check_bytes(what, copies * size * size * like.dtype.itemsize, like, instead)
+
+
+def check_bytes(what: str, needed: int, like: Array, instead: str) -> None:
+    """TooLarge unless so many bytes are free where `like` is: `what` takes them."""
     if needed <= SMALL:
         return
     free = free_memory(like)
     if needed > free:
-        times = f"{copies} arrays of " if copies > 1 else ""
         raise TooLarge(
-            f"{what}: {times}{size:,} x {size:,} numbers in {like.dtype} take "
-            f"{needed / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free; {instead}"
+            f"{what} take {needed / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free; "
+            f"{instead}"
         )
 
 

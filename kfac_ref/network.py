@@ -16,6 +16,7 @@ from kfac_ref.backend import Array, asarray, get_xp
 from kfac_ref.distributions.base import Distribution
 from kfac_ref.errors import (
     FLOATS,
+    BackendError,
     KfacTypeError,
     ShapeError,
     ValueRangeError,
@@ -30,6 +31,7 @@ from kfac_ref.errors import (
 )
 from kfac_ref.layers.base import Layer, Tape
 from kfac_ref.layers.containers import Sequential
+from kfac_ref.limits import check_bytes
 from kfac_ref.values import Value
 
 
@@ -57,9 +59,11 @@ class Network(Value):
         return f"Network({self.body!r}, {self.distribution!r})"
 
     def init(self, rng: np.random.Generator, dtype: type = np.float64) -> list[Array]:
-        """Initial parameters, float64 or float32, on the current backend."""
+        """Initial parameters, float64 or float32, on the current backend. TooLarge."""
         check_generator(rng)
         float_type = check_float_type("dtype", dtype)
+        what = f"{self.size:,} parameters, drawn in float64,"
+        check_bytes(what, 8 * self.size, np.empty(0), "use smaller layers")
         return [asarray(W.astype(float_type)) for W in self.body.init(rng)]
 
     def forward(self, params: list[Array], x: Array) -> tuple[Array, Tape]:
@@ -118,14 +122,13 @@ class Network(Value):
 
     def flatten(self, matrices: list[Array]) -> Array:
         """Matrices (..., d_in+1, d_out) as vectors (..., P), block after block."""
-        if not isinstance(matrices, list | tuple) or not matrices:
-            raise ShapeError(
-                "matrices: expected a list of them, one for each layer, found "
-                f"{describe(matrices)}"
-            )
+        self._check_blocks("matrices", matrices)
         with located("matrices"):
-            get_xp(*matrices)
-        xp = get_xp(*matrices)
+            xp = get_xp(*matrices)
+        leading = tuple(matrices[0].shape[:-2])
+        for name, M, shape in zip(self.names, matrices, self.shapes, strict=True):
+            check_shape(f"matrices: layer {name}", M, (*leading, *shape))
+        _check_floats("matrices", matrices)
         rows = [M.reshape(*M.shape[:-2], -1) for M in matrices]
         return xp.concatenate(rows, axis=-1)
 
@@ -138,6 +141,7 @@ class Network(Value):
                 f"parameter vector: expected {self.size} entries on the last axis, "
                 f"found shape {tuple(vector.shape)}"
             )
+        _check_floats("parameter vector", [vector])
         ends = np.cumsum([0] + [d * o for d, o in self.shapes])
         return [
             vector[..., int(s) : int(e)].reshape(*vector.shape[:-1], *shape)
@@ -157,22 +161,33 @@ class Network(Value):
 
     def check_params(self, params: list[Array]) -> None:
         """Clear errors for parameters that do not fit; all float64, or all float32."""
-        several = isinstance(params, list | tuple)
-        if not several or len(params) != len(self.shapes):
-            raise ShapeError(
-                f"params: expected a list of {len(self.shapes)} matrices, one for each "
-                f"of {', '.join(self.names)}; found "
-                + (str(len(params)) if several else describe(params))
-            )
+        self._check_blocks("params", params)
         for name, W, shape in zip(self.names, params, self.shapes, strict=True):
             with located(f"params of layer {name}"):
                 check_shape("W", W, shape)
                 check_finite("W", W)
         _check_floats("params", params)
 
+    def _check_blocks(self, what: str, matrices: list[Array]) -> None:
+        """ShapeError unless a list with a matrix for each layer that has parameters."""
+        several = isinstance(matrices, list | tuple)
+        if not several or len(matrices) != len(self.shapes):
+            raise ShapeError(
+                f"{what}: expected a list of {len(self.shapes)} matrices, one for each "
+                f"of {', '.join(self.names)}; found "
+                + (str(len(matrices)) if several else describe(matrices))
+            )
+
     def check_labels(self, z: Array, y: Array) -> None:
         """Clear errors for labels that do not fit the outputs z."""
-        for part in y if isinstance(y, list | tuple) else [y]:  # several losses
+        several = isinstance(y, list | tuple)
+        if several and y and not any(getattr(part, "ndim", 0) for part in y):
+            raise BackendError(
+                f"labels: expected an array, found a {type(y).__name__} of "
+                f"{type(y[0]).__name__}; make it one with numpy.asarray (of several "
+                "losses each has its own array)"
+            )
+        for part in y if several else [y]:
             with located("labels"):
                 get_xp(z, part)
             check_batch("labels", part)

@@ -31,6 +31,7 @@ from kfac_ref.errors import (
     located,
 )
 from kfac_ref.estimates import Estimate, Expectation, make_estimate
+from kfac_ref.limits import check_bytes
 from kfac_ref.matrices.definite import check_alike, check_floats
 from kfac_ref.network import Forward, Network, check_network
 from kfac_ref.values import Value
@@ -52,7 +53,9 @@ class Chunk(Value):
     backward: Backward
 
     def g(self) -> list[Array]:
-        """g of every block, all K vectors."""
+        """g of every block, all K vectors. Raises TooLarge."""
+        what = f"{self.count:,} vectors for each of {len(self.a[0])} examples"
+        check_bytes(what, self.count * self.size, self.a[0], "use fewer samples")
         return self.backward(0, self.count)
 
     def g_by_vectors(self, memory: int = MEMORY) -> Iterator[list[Array]]:

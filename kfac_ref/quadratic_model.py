@@ -39,7 +39,7 @@ from kfac_ref.errors import (
     located,
 )
 from kfac_ref.exact.products import CurvatureProduct
-from kfac_ref.matrices.definite import check_damping
+from kfac_ref.matrices.definite import check_damping, check_floats, check_vector
 from kfac_ref.values import Value
 
 
@@ -112,7 +112,7 @@ def quadratic_model(
     product: a CurvatureProduct, or a function v (P, m) -> C v, for instance
     `matrix.__matmul__` of an approximation; the first costs half as much, for it needs
     no pass back. l2: eta, a number or one for each parameter (P,), 0 where a parameter
-    is not decayed. Raises ShapeError, BackendError.
+    is not decayed. Raises ShapeError, BackendError, ValueRangeError.
     """
     if not isinstance(directions, list | tuple):
         raise ShapeError(
@@ -120,6 +120,7 @@ def quadratic_model(
         )
     with located("gradient"):
         get_xp(gradient)
+        check_floats("numbers", gradient)
     with located("directions"):
         xp = get_xp(gradient, *directions)
     for i, d in enumerate(directions):
@@ -128,6 +129,7 @@ def quadratic_model(
                 f"direction {i}: expected the shape of the gradient, "
                 f"{tuple(gradient.shape)}, a vector; found {tuple(d.shape)}"
             )
+        check_vector(f"direction {i}", d, len(gradient), gradient)
     if not directions:
         raise ShapeError("directions: expected at least one, found none")
     if not isinstance(product, CurvatureProduct) and not callable(product):

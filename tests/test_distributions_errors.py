@@ -141,7 +141,7 @@ def test_labels_of_joint_losses_that_do_not_fit(xp):
     ):
         with pytest.raises((ShapeError, ValueRangeError), match=message):
             network.loss(params, x, y)
-    with pytest.raises(BackendError, match="expected an array, found int"):
+    with pytest.raises(BackendError, match="expected an array, found a list of int"):
         network.loss(params, x, [0, 1])
     for method in ("nll", "gradient"):
         with pytest.raises(ShapeError, match=r"8 entries .* found shape \(7, 9\)"):

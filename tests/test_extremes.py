@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tracemalloc
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
@@ -26,14 +27,27 @@ from kfac_ref.comparison.distances import (
 )
 from kfac_ref.damping import damp
 from kfac_ref.definition import load
-from kfac_ref.distributions import Categorical, Normal
+from kfac_ref.distributions import (
+    Bernoulli,
+    Categorical,
+    Normal,
+    NormalMeanVariance,
+    Poisson,
+)
 from kfac_ref.errors import KfacError, NotFinite, TooLarge, ValueRangeError
-from kfac_ref.estimates import ESTIMATES
+from kfac_ref.estimates import ESTIMATES, RandomSigns, Sampled
 from kfac_ref.exact.hessian import HessianProduct, hessian_matrix
-from kfac_ref.layers import Dense, ReLU
+from kfac_ref.layers import BatchStandardize, Conv2d, Dense, Flatten, ReLU
 from kfac_ref.matrices import DenseMatrix, EigenKronecker, KroneckerProduct
 from kfac_ref.network import Network
-from kfac_ref.optimizer import SGD, Adam, HessianFree
+from kfac_ref.optimizer import (
+    KFAC,
+    SGD,
+    Adam,
+    Diverged,
+    HessianFree,
+    NaturalGradient,
+)
 from kfac_ref.optimizer.levenberg_marquardt import LevenbergMarquardt
 from kfac_ref.pairs import given_pairs
 from kfac_ref.structures import STRUCTURES, make_structure
@@ -391,6 +405,126 @@ def test_a_factor_that_is_too_wide(crowded, rng):
     net = Network([Dense(40, 2)], Categorical())
     with pytest.raises(TooLarge, match="factor A or G.*use structure 'diagonal'"):
         curvature(net, net.init(rng), rng.normal(size=(3, 40)))
+
+
+def test_random_estimates_say_so_before_they_draw(monkeypatch, rng):
+    """10**9 labels for each of 7 examples, 8 GB free; nothing is allocated."""
+    monkeypatch.setattr(kfac_ref.limits, "free_memory", lambda like: 8e9)
+    net = chain()
+    params, x = parameters(net, rng, np), inputs(rng, np)
+    random = [name for name, kind in ESTIMATES.items() if kind.is_random]
+    assert len(random) == 3
+    tracemalloc.start()
+    for name in random:
+        with pytest.raises(TooLarge, match="1,000,000,000 samples of estimate .* for e"
+                           r"ach of \d+ examples, .* GB, and 8 GB are f"):  # fmt: skip
+            curvature(net, params, x, "kronecker", name, rng=rng, samples=10**9)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**20
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_samples_take_at_least_as_much_as_is_said(dtype, rng, monkeypatch):
+    """Of signs exactly that; of labels at least, in every distribution."""
+    said = []
+    monkeypatch.setattr(
+        "kfac_ref.estimates.check_bytes", lambda what, needed, *_: said.append(needed)
+    )
+    for distribution in (
+        Categorical(), Bernoulli(), Normal(0.5), NormalMeanVariance(), Poisson()
+    ):  # fmt: skip
+        z = rng.normal(size=(50, 4)).astype(dtype)
+        for estimate, most in ((Sampled(500), 8.0), (RandomSigns(500), 1.01)):
+            tracemalloc.start()
+            estimate.draw(distribution, z, None, rng)
+            taken = tracemalloc.get_traced_memory()[1] / said.pop()
+            tracemalloc.stop()
+            assert 1.0 <= taken < most, (distribution, estimate, taken)
+
+
+def test_all_vectors_at_once_say_so(rng, monkeypatch):
+    """90 vectors of one example are (16 * 2 + 3) * 8 * 90 bytes: positions share D."""
+    monkeypatch.setattr(kfac_ref.limits, "SMALL", 0)
+    net = Network([Conv2d(1, 2, 3), Flatten(), Dense(32, 3)], Categorical())
+    params, x = net.init(rng), rng.normal(size=(5, 4, 4, 1))
+    monkeypatch.setattr(kfac_ref.limits, "free_memory", lambda like: 25_199)
+    with pytest.raises(TooLarge, match="90 vectors for each of 1 examples take .* few"):
+        curvature(net, params, x, "diagonal", Sampled(90), rng=rng, memory=1)
+    monkeypatch.setattr(kfac_ref.limits, "free_memory", lambda like: 25_200)
+    curvature(net, params, x, "diagonal", Sampled(90), rng=rng, memory=1)
+
+
+def test_too_many_parameters_say_so(crowded, rng):
+    with pytest.raises(TooLarge, match=r"231 parameters, .* float64, take .* smaller"):
+        Network([Dense(8, 5), Dense(5, 31)], Categorical()).init(rng)
+
+
+# Overflow is said once, by the package
+
+
+@pytest.mark.parametrize("structure", STRUCTURES)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_no_warnings_before_an_error(structure, dtype, rng, recwarn):
+    """Inputs whose squares overflow: NotFinite alone, no RuntimeWarning before it."""
+    net = chain()
+    params = net.init(rng, dtype)
+    x = (inputs(rng, np) * (1e200 if dtype == np.float64 else 1e25)).astype(dtype)
+    options = {"damping": 0.1} if structure == "block_tridiagonal" else {}
+    with pytest.raises(NotFinite, match="are NaN or infinite"):
+        curvature(net, params, x, structure, **options)
+    assert not recwarn.list
+    with pytest.warns(RuntimeWarning):  # of others' code they come as before
+        np.exp(np.array(1e4))
+
+
+@pytest.mark.parametrize("batch", [False, True])
+def test_no_warnings_before_an_error_in_exact_matrices(batch, rng, recwarn):
+    layers = [Dense(4, 3), *[BatchStandardize()] * batch, ReLU(), Dense(3, 2)]
+    net = Network(layers, Categorical())
+    params, x = net.init(rng), 1e200 * rng.normal(size=(7, 4))
+    params[0] *= 1e-200  # so that only the inputs are large
+    y = rng.integers(0, 2, 7)
+    for function in (fisher_matrix, hessian_matrix):
+        with pytest.raises(NotFinite, match="are NaN or infinite"):
+            function(net, params, x, *[y] * (function is hessian_matrix))
+    assert not recwarn.list
+
+
+def test_a_basis_whose_products_overflow_is_refused(rng, recwarn):
+    """U^T U is inf - inf = NaN then, which is no error of at most 1000 eps."""
+    U = matrix_cases.rotation(rng, 3)
+    for scale in (1e160, 1e200):
+        with pytest.raises(ValueRangeError, match="expected orthonormal columns"):
+            EigenKronecker(scale * U, np.eye(2), np.ones((3, 2)))
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [partial(KFAC, lambda_=0.1), partial(NaturalGradient, lambda_=0.1), HessianFree],
+)
+def test_a_curvature_that_overflows_is_diverged(optimizer, rng):
+    """In float32 F of inputs of 1e20 is infinite; their loss and gradient are not."""
+    net = Network([Dense(4, 3)], Normal())
+    made, W = optimizer(net), np.full((5, 3), 1e-20, np.float32)
+    x, y = np.full((7, 4), 1e20, np.float32), np.zeros((7, 3), np.float32)
+    loss, (gradient,) = net.loss_and_gradient([W], x, y)
+    assert np.isfinite(loss) and np.isfinite(gradient).all()
+    with np.errstate(all="ignore"), pytest.raises(Diverged, match="is not finite"):
+        made.step(made.init([W]), x, y, rng)
+
+
+def test_a_momentum_that_overflows_is_diverged(rng):
+    """The sum of gradients is infinite, which is seen when it is preconditioned."""
+    net = Network([Dense(4, 3)], Normal())
+    fixed = dict(lambda_=0.1, momentum=0.99, learning_rate=0.1)
+    made = KFAC(net, momentum_of="gradient", **fixed)
+    state = made.init([np.full((5, 3), 0.1, np.float32)])
+    last = np.full(15, 3.4e38, np.float32)  # the largest is 3.403e38
+    x, y = np.full((7, 4), 6e18, np.float32), np.zeros((7, 3), np.float32)
+    with np.errstate(all="ignore"), pytest.raises(Diverged, match="the proposal is no"):
+        made.step(replace(state, last=last), x, y, rng)
 
 
 def test_free_memory_of_a_device_is_what_it_says(monkeypatch):

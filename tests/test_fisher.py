@@ -327,7 +327,7 @@ def test_float32_is_kept(xp, rng):
 def test_errors(xp, rng):
     net, params, x, y = problem(Categorical(), rng, xp)
     with pytest.raises(
-        ShapeError, match=r"expected shape \(39,\) or \(39, m\), found \(5,\)"
+        ShapeError, match=r"expected shape \(39,\) or \(39, k\), found \(5,\)"
     ):
         CurvatureProduct(net, params, x).product(xp.asarray(np.ones(5)))
     with pytest.raises(UnknownName, match="did you mean 'fisher'"):

@@ -268,13 +268,6 @@ class Arrow(SymmetricMatrix):
         return rows + (rows @ self.u)[:, None] * self.u
 
 
-def test_blocks_times_whole_numbers(xp, rng):
-    """A vector of integers gives a vector of floats, as any product does."""
-    matrix, M = make("block_diagonal", rng, xp.asarray)
-    v = np.arange(len(M))
-    assert_exact(matrix @ xp.asarray(v), M @ v)
-
-
 def test_a_kind_needs_three_methods(xp, rng):
     """u = 1 in five dimensions: eigenvalues 1, 1, 1, 1, 6; v = u is an eigenvector."""
     u = np.ones(5)

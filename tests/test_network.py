@@ -174,7 +174,9 @@ def test_errors_name_the_layer_and_both_shapes(problem, xp):
 def test_backends_do_not_mix(problem, xp):
     net, params, x, y = problem
     if xp is np:
-        with pytest.raises(BackendError, match="expected an array, found list"):
+        with pytest.raises(
+            BackendError, match="expected an array, found a list of list"
+        ):
             net.gradient(params, x, [[0]] * N)
     else:
         with pytest.raises(BackendError, match="arrays of two backends meet"):

@@ -86,6 +86,20 @@ def test_what_is_no_number_is_refused_at_every_place(build):
                 build(Replacing(place, wrong))
 
 
+HUGE = (10**400, -(10**400), 10**5000, Fraction(10**400))
+
+
+@every_case
+@pytest.mark.parametrize("huge", HUGE, ids=["400", "-400", "5000", "fraction"])
+def test_numbers_beyond_float64_are_refused_at_every_place(build, huge):
+    """float() of them raises OverflowError, and arrays have no such sizes."""
+    count = Replacing(-1, None)
+    build(count)
+    for place in range(len(count.seen)):
+        with pytest.raises(KfacError, match="expected"):
+            build(Replacing(place, huge))
+
+
 class Replacing:
     """Python's numbers, but for the one at a place."""
 
@@ -125,6 +139,16 @@ def test_a_row_of_wrong_numbers():
     for bad in (1, 0, "yes", None, np.array([True]), np.int64(1)):
         with pytest.raises(KfacTypeError, match="f: expected True or False, found"):
             check_flag("f", bad)
+    for huge in (10**400, -(10**400), Fraction(10**400)):
+        with pytest.raises(
+            ValueRangeError, match=r"range of float64, .* 1.8e\+308, fou"
+        ):
+            check_number("x", huge)
+    with pytest.raises(ValueRangeError, match="found a whole number of 16610 bits"):
+        check_real("x", 10**5000)
+    assert check_count("n", 2**63 - 1) == 2**63 - 1
+    with pytest.raises(ValueRangeError, match=r"a whole number up to 9.2e\+18, as siz"):
+        check_count("n", 2**63)
     assert math.isnan(check_number("x", np.nan)) and check_number("x", np.inf) > 1e308
 
 
@@ -302,7 +326,6 @@ NO_DOORS = {  # module or function: why its numbers are not looked at
     "kfac_ref.limits": "sizes of arrays",
     "kfac_ref.optimizer.batches.batches": "behind train, which checks",
     "kfac_ref.optimizer.batches.check_batch_size": "behind train, and Settings",
-    "kfac_ref.exact.products.check_vector": "compares a shape",
     "kfac_ref.layers.base": "compares a shape",
     "kfac_ref.layers.patches": "behind the layers, which check",
     "kfac_ref.layers.arguments": "they are the checks",
@@ -350,6 +373,27 @@ def test_functions_take_every_kind_of_number(function):
     expected = call(PLAIN)
     for n in KINDS:
         assert_same(call(n), expected, n.name)
+
+
+INSIDE = {  # not doors: numbers that the package makes
+    dense_blocks: "indices of blocks",
+    nearest_kronecker: "the index of a block",
+    baselines.at: "the step of a state, which is checked there",
+}
+
+
+@pytest.mark.parametrize(
+    "function", [f for f in FUNCTIONS if f not in INSIDE], ids=lambda f: f.__name__
+)
+def test_functions_refuse_numbers_beyond_float64(function):
+    call = FUNCTIONS[function]
+    count = Replacing(-1, None)
+    call(count)
+    assert count.seen
+    for place in range(len(count.seen)):
+        for huge in HUGE:
+            with pytest.raises(KfacError, match="expected"):
+                call(Replacing(place, huge))
 
 
 @every_kind

@@ -17,11 +17,13 @@ from kfac_ref.errors import (
     ShapeError,
     Unsupported,
     ValueRangeError,
+    describe,
 )
 from kfac_ref.exact.dense import fisher_matrix
 from kfac_ref.exact.hessian import hessian_matrix
 from kfac_ref.layers import Dense, Embedding, Layer, Residual, Sequential, Tanh
 from kfac_ref.network import Network
+from kfac_ref.optimizer.state import Place
 from kfac_ref.pairs import given_pairs, propagate
 from kfac_ref.structures import make_structure
 from networks import N, chain, classes, inputs, parameters
@@ -205,8 +207,10 @@ def test_arrays_that_compute_by_other_rules():
 
 def test_labels_in_a_list_are_named(problem):
     net, params, x, _ = problem
-    with pytest.raises(BackendError, match="labels: expected an array, found int"):
+    with pytest.raises(BackendError, match="labels: .* found a list of int; make it"):
         net.loss(params, x, [1] * N)
+    with pytest.raises(BackendError, match="labels: .* found a list of int64; make it"):
+        net.loss(params, x, list(np.ones(N, np.int64)))
 
 
 def test_given_pairs_of_lists_integers_and_too_many_names(xp, rng):
@@ -229,3 +233,20 @@ def test_what_is_not_written_is_named():
     with pytest.raises(NotImplementedError, match="NoLoss has no method 'nll'"):
         NoLoss().nll(None, None)
     assert Network([Dense(4, 3)], Normal()).size == 15
+
+
+def test_swapped_arguments_are_shown_without_their_numbers(rng):
+    """In one short line: what was expected, and what of it was found."""
+    net = Network([Dense(4, 3)], Normal())
+    params, x = net.init(rng), rng.normal(size=(7, 4))
+    pairs = propagate(net, params, x)
+    with pytest.raises(
+        KfacTypeError, match=r"^name: expected .*'?Pairs\(names=\['0: D"
+    ):
+        make_structure(pairs, "kronecker")
+    for value in (pairs, net.run(params, x), next(pairs.chunks())):
+        shown = describe(value)
+        assert shown.startswith(f"{type(value).__name__}(") and len(shown) <= 120
+        assert "\n" not in shown and "0." not in shown
+    shown = "Place(order=numpy.ndarray of shape (2000,), int64, seen=3)"
+    assert describe(Place(np.arange(2000), 3)) == shown

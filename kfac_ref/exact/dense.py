@@ -10,7 +10,7 @@ from __future__ import annotations
 from kfac_ref.backend import Array, get_xp
 from kfac_ref.errors import check_count
 from kfac_ref.exact.products import CurvatureProduct, check_block
-from kfac_ref.limits import check_room
+from kfac_ref.limits import check_room, quiet_overflow
 from kfac_ref.matrices import DenseMatrix
 from kfac_ref.network import Network, check_network
 from kfac_ref.pairs import MEMORY, propagate
@@ -77,6 +77,7 @@ def _matrix(
     return DenseMatrix.semidefinite(dense_blocks(pairs, wanted), name)
 
 
+@quiet_overflow
 def _by_products(curvature: CurvatureProduct, memory: int, name: str) -> Array:
     """Column after column, where no vectors (a, g) belong to single examples."""
     xp, P = get_xp(curvature.z), curvature.size

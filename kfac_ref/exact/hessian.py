@@ -12,10 +12,11 @@ import numpy as np
 
 from kfac_ref.backend import Array, get_xp, linear_operator, on_rows
 from kfac_ref.errors import BackendError
-from kfac_ref.exact.products import check_block, check_vector
+from kfac_ref.exact.products import check_block
 from kfac_ref.extras import optional
-from kfac_ref.limits import check_room
+from kfac_ref.limits import check_room, quiet_overflow
 from kfac_ref.matrices import DenseMatrix
+from kfac_ref.matrices.definite import check_vector
 from kfac_ref.network import Network, check_network
 from kfac_ref.values import Value
 
@@ -68,7 +69,8 @@ class HessianProduct(Value):
 
     def product(self, v: Array) -> Array:
         """H v, for v (P,) or (P, m)."""
-        check_vector("vector of a Hessian product", v, self.size, like=np.empty(0))
+        like = np.empty(0, self.dtype)
+        check_vector("vector of a Hessian product", v, self.size, like)
         return on_rows(lambda rows: np.stack([self._hvp(row) for row in rows]), v)
 
     def operator(self) -> Any:
@@ -79,6 +81,7 @@ class HessianProduct(Value):
         return linear_operator(like, shape, matvec=p, rmatvec=p, matmat=p, rmatmat=p)
 
 
+@quiet_overflow
 def hessian_matrix(
     network: Network, params: list[Array], x: Array, y: Array, block: int | None = None
 ) -> DenseMatrix:

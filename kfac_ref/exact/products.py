@@ -23,8 +23,8 @@ from kfac_ref.errors import (
     ValueRangeError,
     check_count,
     describe,
-    located,
 )
+from kfac_ref.matrices.definite import check_vector
 from kfac_ref.network import Forward, Network, check_network
 from kfac_ref.values import Value
 from kfac_ref.words import translate
@@ -135,7 +135,7 @@ class CurvatureProduct(Value):
 
     def _each(self, v: Array, size: int, function: Callable[[Array], Array]) -> Array:
         """Apply a function of rows (m, size) to a vector or a matrix of columns."""
-        check_vector(f"vector of a {self.matrix} product", v, size, like=self.z)
+        check_vector(f"vector of a {self.matrix} product", v, size, self.z)
         return on_rows(function, v)
 
     def _push(self, V: Array) -> Array:
@@ -155,7 +155,7 @@ class CurvatureProduct(Value):
         """J^T dz, as rows (m, P)."""
         gradients = self.network.pull_back(self.params, self.tape, dz)
         if self.block is not None:
-            gradients = [gradients[self.block]]
+            return gradients[self.block].reshape(len(dz), -1)
         return self.network.flatten(gradients)
 
     def _at_outputs(self, dz: Array) -> Array:
@@ -196,16 +196,6 @@ def _stacked(arrays: list[Array]) -> Array:
 def _inner(left: Array, right: Array) -> Array:
     """The inner product of every two of m arrays, (m, m)."""
     return left.reshape(len(left), -1) @ right.reshape(len(right), -1).T
-
-
-def check_vector(what: str, v: Any, size: int, like: Array) -> None:
-    """BackendError or ShapeError unless an array (size,) or (size, m), as `like` is."""
-    with located(what):
-        get_xp(v, like)
-    if v.ndim not in (1, 2) or v.shape[0] != size:
-        raise ShapeError(
-            f"{what}: expected shape ({size},) or ({size}, m), found {tuple(v.shape)}"
-        )
 
 
 def check_block(network: Network, block: int | None) -> int | None:

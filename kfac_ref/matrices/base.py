@@ -1,9 +1,10 @@
 """What every matrix here can do: `M @ v`, `M.solve(v, damping)`, `M.power(p)`, ...
 
 A matrix is symmetric, positive semi-definite, P x P, and knows nothing of networks. A
-vector `v` is (P,), or (P, k) for k columns; `damping` is lambda in M + lambda I. The
-arrays that a matrix is made of are not copied: do not change them. Nothing is cached,
-so each call factorises anew; to use a factorisation again, keep `inverse(damping)`.
+vector `v` is (P,), or (P, k) for k columns, finite and of the matrix's dtype, else
+ShapeError or ValueRangeError; `damping` is lambda in M + lambda I. The arrays that a
+matrix is made of are not copied: do not change them. Nothing is cached, so each call
+factorises anew; to use a factorisation again, keep `inverse(damping)`.
 
 Positive definite means: the smallest eigenvalue stands out from the rounding error of
 the factorisation in use, about size * eps * largest. Otherwise `solve`, `logdet` and
@@ -34,13 +35,12 @@ from kfac_ref.backend import (
 )
 from kfac_ref.errors import (
     KfacTypeError,
-    ShapeError,
     check_count,
     describe,
     not_written,
 )
 from kfac_ref.limits import check_overflow, check_room
-from kfac_ref.matrices.definite import check_damping, factorize
+from kfac_ref.matrices.definite import check_damping, check_vector, factorize
 from kfac_ref.values import Value
 
 
@@ -153,13 +153,7 @@ class SymmetricMatrix(Value):
 
     def _on_rows(self, v: Array, function: Callable[[Array], Array]) -> Array:
         """`function` of the rows v^T (k, P): M is symmetric, so (M v)^T = v^T M."""
-        if getattr(v, "ndim", 0) not in (1, 2) or v.shape[0] != self.size:
-            found = tuple(v.shape) if hasattr(v, "shape") else type(v).__name__
-            raise ShapeError(
-                f"vector for {self.label}: expected shape ({self.size},) or "
-                f"({self.size}, k), found {found}"
-            )
-        get_xp(self._like, v)  # both from one backend
+        check_vector(f"vector for {self.label}", v, self.size, self._like)
         return on_rows(function, v)
 
     def _dense(self) -> SymmetricMatrix:

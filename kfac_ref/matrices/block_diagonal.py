@@ -75,9 +75,7 @@ class BlockDiagonalMatrix(SymmetricMatrix):
 
     def _each(self, rows: Array, function: Callable[..., Array]) -> Array:
         """function(block, its columns of rows), side by side."""
-        xp = get_xp(rows)
-        dtype = xp.result_type(rows.dtype, self.dtype)  # rows may be integers
-        result = xp.empty(rows.shape, dtype=dtype)
+        result = get_xp(rows).empty(rows.shape, dtype=self.dtype)
         for block, s, e in self._ranges():
             result[:, s:e] = function(block, rows[:, s:e])
         return result

@@ -15,6 +15,7 @@ from kfac_ref.errors import (
     check_number,
     check_shape,
     describe,
+    located,
 )
 from kfac_ref.limits import check_room
 
@@ -33,7 +34,7 @@ def check_damping(damping: float) -> float:
     """lambda as Python's float, finite and >= 0; ValueRangeError."""
     try:
         value = check_number("damping", damping)
-    except KfacTypeError:
+    except (KfacTypeError, ValueRangeError):
         value = math.nan
     if not 0 <= value < math.inf:
         raise ValueRangeError(
@@ -77,6 +78,31 @@ def check_alike(what: str, *arrays: Array) -> None:
             f"{what}: expected arrays of one dtype, found {' and '.join(dtypes)}; "
             "use astype"
         )
+
+
+def check_vector(what: str, v: Array, size: int, like: Array) -> None:
+    """The door of all products and solves: what a matrix with `like` inside can take.
+
+    ShapeError, BackendError, ValueRangeError or NotFinite unless v is (size,) or
+    (size, k), of the backend and the dtype of `like`, and finite. That is one pass over
+    v; inside, `_product` and `_solve` are called, which do not look.
+    """
+    if getattr(v, "ndim", 0) not in (1, 2) or v.shape[0] != size:
+        found = tuple(v.shape) if hasattr(v, "shape") else type(v).__name__
+        raise ShapeError(
+            f"{what}: expected shape ({size},) or ({size}, k), found {found}"
+        )
+    with located(what):
+        get_xp(like, v)
+    expected = like.dtype.name
+    if v.dtype.name != expected:
+        advice = f"use v.astype({expected!r})"
+        if v.dtype.kind == "c":
+            advice = "give v.real and v.imag one after the other"
+        raise ValueRangeError(
+            f"{what}: expected {expected}, as the matrix has, found {v.dtype}; {advice}"
+        )
+    check_finite(what, v)
 
 
 def check_symmetric(what: str, matrix: Array) -> None:

@@ -6,7 +6,7 @@ from copy import copy
 
 from kfac_ref.backend import Array, get_xp
 from kfac_ref.errors import ValueRangeError, check_number, check_shape
-from kfac_ref.limits import norm
+from kfac_ref.limits import norm, quiet_overflow
 from kfac_ref.matrices.base import SymmetricMatrix
 from kfac_ref.matrices.definite import (
     called,
@@ -102,13 +102,14 @@ class EigenKronecker(SymmetricMatrix):
         return spectral_power(values, exponent, damping, self.label, self.rounding)
 
 
+@quiet_overflow
 def _check_orthonormal(what: str, U: Array, size: int) -> None:
     """ValueRangeError unless U^T U = I, up to 1000 eps."""
     check_shape(what, U, (size, size))
     check_floats(what, U)
     xp = get_xp(U)
     error = float(xp.max(xp.abs(U.T @ U - xp.eye(size, dtype=U.dtype))))
-    if error > 1000 * float(xp.finfo(U.dtype).eps):
+    if not error <= 1000 * float(xp.finfo(U.dtype).eps):
         raise ValueRangeError(
             f"{what}: expected orthonormal columns (eigenvectors), found U^T U that "
             f"differs from the identity by up to {error:.3g}"

@@ -29,6 +29,7 @@ from kfac_ref.optimizer.levenberg_marquardt import LevenbergMarquardt
 from kfac_ref.optimizer.schedules import Schedule
 from kfac_ref.optimizer.stages import (
     check_finite_stage,
+    diverging,
     loss_alone_stage,
     product_stage,
 )
@@ -106,7 +107,8 @@ class HessianFree(Baseline):
         loss, gradient = self._loss(forward, y)
         alpha = at(self.learning_rate, state.step)
         curvature = product_stage(forward, y, self.matrix)
-        direction, iterations = self._solve(curvature.product, state, gradient)
+        with diverging("proposal", self.network):
+            direction, iterations = self._solve(curvature.product, state, gradient)
         check_finite_stage("proposal", direction, self.network)
         update = alpha * direction
         theta = self._moved(state.theta, update)

@@ -189,7 +189,8 @@ class KFAC(Options):
         model_of: Model,
     ) -> Proposal:
         """Delta, shortened by nu; and the update alpha nu Delta + mu last."""
-        direction = proposal_stage(damped, gradient, inverse)
+        with diverging("proposal", self.network):
+            direction = proposal_stage(damped, gradient, inverse)
         self._finite("proposal", direction)
         clip = clip_stage(
             direction, gradient, self.norm_constraint, self.rate, self.clip

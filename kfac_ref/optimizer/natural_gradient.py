@@ -15,7 +15,7 @@ from kfac_ref.matrices import DenseMatrix
 from kfac_ref.optimizer.arguments import check_state, starting_point
 from kfac_ref.optimizer.baselines import Baseline, Step, at
 from kfac_ref.optimizer.schedules import Schedule
-from kfac_ref.optimizer.stages import check_finite_stage
+from kfac_ref.optimizer.stages import check_finite_stage, diverging
 from kfac_ref.optimizer.state import Place
 from kfac_ref.values import Value
 from kfac_ref.words import translate
@@ -70,7 +70,8 @@ class NaturalGradient(Baseline):
         check_state(self, state)
         loss, gradient = self._loss(self._forward(state.theta, x), y)
         alpha = at(self.learning_rate, state.step)
-        C = self._curvature(state, x, y)
+        with diverging("statistics", self.network):
+            C = self._curvature(state, x, y)
         direction = -C.solve(gradient, self.lambda_ + self.l2)
         check_finite_stage("proposal", direction, self.network)
         update = alpha * direction

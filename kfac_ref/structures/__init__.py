@@ -53,6 +53,7 @@ def make_structure(name: str, pairs: Pairs, **options: Any) -> SymmetricMatrix:
     Raises UnknownName, with the closest name; ValueRangeError for options that it does
     not take, or that it lacks.
     """
+    check_kind("name", name, str, f"one of {', '.join(STRUCTURES)}; then the pairs")
     function = STRUCTURES[translate("structure", name, STRUCTURES)]
     check_kind("pairs", pairs, Pairs, "as propagate(...) gives them")
     check_parameters(f"structure {name!r}", function, options)

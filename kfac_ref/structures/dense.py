@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from itertools import accumulate, combinations_with_replacement, pairwise
 
 from kfac_ref.backend import Array, get_xp
-from kfac_ref.limits import check_overflow, check_room
+from kfac_ref.limits import check_overflow, check_room, quiet_overflow
 from kfac_ref.matrices import BlockDiagonalMatrix, DenseMatrix
 from kfac_ref.pairs import Pairs
 from kfac_ref.structures.gradients import needs_gradients
@@ -44,6 +44,7 @@ def block_diagonal(pairs: Pairs) -> BlockDiagonalMatrix:
     )
 
 
+@quiet_overflow
 def dense_blocks(pairs: Pairs, wanted: Sequence[int]) -> Array:
     """F restricted to the layers `wanted`, (P, P), mean over the examples.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kfac_ref.backend import Array, get_xp
+from kfac_ref.limits import quiet_overflow
 from kfac_ref.matrices import BlockDiagonalMatrix, DiagonalMatrix
 from kfac_ref.pairs import Pairs
 from kfac_ref.structures.gradients import needs_gradients
@@ -22,6 +23,7 @@ def diagonal(pairs: Pairs) -> BlockDiagonalMatrix:
     )
 
 
+@quiet_overflow
 def second_moments(pairs: Pairs, bases: Bases | None) -> list[Array]:
     """1/N sum_nk (U_A^T D_nk U_G)^2, by element, for every layer: (d_in + 1, d_out)."""
     total: list[Any] = [0.0] * len(pairs.shapes)

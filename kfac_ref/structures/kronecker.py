@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kfac_ref.backend import Array, get_xp
-from kfac_ref.limits import check_overflow, check_room
+from kfac_ref.limits import check_overflow, check_room, quiet_overflow
 from kfac_ref.matrices import BlockDiagonalMatrix, KroneckerProduct
 from kfac_ref.pairs import Pairs
 from kfac_ref.structures.dense import add_stacked
@@ -21,6 +21,7 @@ def kronecker(pairs: Pairs) -> BlockDiagonalMatrix:
     )
 
 
+@quiet_overflow
 def kronecker_factors(pairs: Pairs) -> tuple[list[Array], list[Array]]:
     """A = 1/N sum_nt a a^T and G = 1/(N T) sum_nkt g g^T of every layer."""
     for name, (d, o) in zip(pairs.names, pairs.shapes, strict=True):
