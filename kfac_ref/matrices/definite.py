@@ -94,8 +94,8 @@ def check_vector(what: str, v: Array, size: int, like: Array) -> None:
         )
     with located(what):
         get_xp(like, v)
-    expected = like.dtype.name
-    if v.dtype.name != expected:
+    if v.dtype != like.dtype and v.dtype.name != like.dtype.name:  # names are slow
+        expected = like.dtype.name
         advice = f"use v.astype({expected!r})"
         if v.dtype.kind == "c":
             advice = "give v.real and v.imag one after the other"
