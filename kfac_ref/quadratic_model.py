@@ -66,10 +66,14 @@ class QuadraticModel(Value):
         self, coefficients: Sequence[float], damping: float, l2: bool = True
     ) -> float:
         """M(sum_i c_i d_i): the predicted change of the loss (negative: it falls)."""
-        c = np.asarray(coefficients, dtype=np.float64)
+        try:
+            c = np.asarray(coefficients, dtype=np.float64)
+        except (TypeError, ValueError, OverflowError):  # no numbers, or beyond float64
+            c = np.empty(0)
         if c.shape != self.slope.shape or not np.isfinite(c).all():
             raise ValueRangeError(
-                f"coefficients: expected {len(self.slope)} finite numbers, found {c}"
+                f"coefficients: expected {len(self.slope)} finite numbers, found "
+                f"{describe(coefficients)}"
             )
         return float(0.5 * c @ self.matrix(damping, l2) @ c + self.slope @ c)
 
