@@ -425,9 +425,10 @@ def test_cupys_linear_operator_is_used(rng):
     like, expected = strict.xp.ones(3, dtype=np.float32), rng.standard_normal((3, 2))
     made = backend.linear_operator(like, (3, 3), matvec=lambda u: 2 * u, matmat=abs)
     assert isinstance(made, strict.MODULES["cupyx.scipy.sparse.linalg"].LinearOperator)
-    V = strict.xp.asarray(expected)
+    V, expected = strict.xp.asarray(expected), expected.astype(np.float32)  # its dtype
     np.testing.assert_array_equal(host(made @ V[:, 0]), 2 * expected[:, 0])
     np.testing.assert_array_equal(host(made @ V), abs(expected))
+    assert (made @ V).dtype == np.float32
 
 
 def test_conjugate_gradients_take_a_linear_operator(rng):

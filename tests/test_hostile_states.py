@@ -231,10 +231,15 @@ def kinds():
         (("state", "step"), "x", "State step: expected a whole number >= 0, found 'x'"),
         (("state", "step"), True, "State step: .* found True"),
         (("state", "step"), -1, "State step: .* found -1"),
-        (("state", "step"), 10**30, "state.step: expected from 0"),
+        (("state", "step"), 2**60, "state.step: expected from 0"),
+        (("state", "step"), 10**30, "state: .*step: expected a whole number up to"),
         (("state", "lambda_"), -0.5, "state.lambda_: expected from 0 to 1e150"),
         (("state", "lambda_"), math.nan, "state.lambda_: .* found nan"),
-        (("state", "gamma"), 10**400, "state: not a State: int too large"),
+        (
+            ("state", "gamma"),
+            10**400,
+            "state: not a State: .*gamma: .*range of float64",
+        ),
         (("state", "gamma"), None, "State gamma: expected a number, found None"),
         (("state", "theta"), "x", "state.theta: expected an array"),
         (("state", "theta"), {"array": -1}, "state.theta: expected the number of an"),
@@ -451,7 +456,7 @@ def test_what_is_saved_is_checked_first(tmp_path):
         state, rng = load_state(path, optimizer)
         for bad, message in (
             (replace(state, theta=math.nan * state.theta), "state.theta: .* are NaN"),
-            (replace(state, step=10**30), "state.step: expected from 0"),
+            (replace(state, step=2**60), "state.step: expected from 0"),
         ):
             with pytest.raises(ValueRangeError, match=message):
                 save_state(path, optimizer, bad, rng)
