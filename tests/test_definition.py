@@ -5,7 +5,6 @@ None of the functions here is made of this package's layers.
 
 from __future__ import annotations
 
-import ast
 import builtins
 import math
 import sys
@@ -21,7 +20,7 @@ import scipy.sparse.linalg
 import scipy.special
 import scipy.stats
 
-from helpers import assert_exact, relative_error
+from helpers import assert_exact, imports, relative_error
 from kfac_ref import definition
 
 
@@ -457,11 +456,7 @@ def test_without_autograd_it_says_so(monkeypatch):
 def test_it_shares_no_code_with_the_package():
     found = set()
     for file in Path(definition.__file__).parent.glob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.Import):
-                found |= {alias.name for alias in node.names}
-            elif isinstance(node, ast.ImportFrom):
-                found.add(node.module or "")
+        found |= {name for _, name in imports(file)}
     own = {name for name in found if name.startswith("kfac_ref.definition.")}
     others = {name.split(".")[0] for name in found - own}
     assert others - set(sys.stdlib_module_names) == {"numpy", "scipy", "autograd"}
