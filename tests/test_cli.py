@@ -177,8 +177,8 @@ def test_the_version_is_that_of_the_package(monkeypatch, capsys):
         (["demo", "--see", "3"], "unrecognized arguments: --see"),
         (["demo", "--net", "5x3"], "sizes of hidden layers such as 20-20-20"),
         (["demo", "--net", "5-0"], "found '5-0'"),
-        (["demo", "--steps", "-1"], "expected a whole number >= 0, found '-1'"),
-        (["demo", "--seed", "two"], "expected a whole number >= 0, found 'two'"),
+        (["demo", "--steps", "-1"], "steps: expected a whole number >= 0, found -1"),
+        (["demo", "--seed", "two"], "expected a whole number, found 'two'"),
         (["demo", "--damping", "much"], "invalid float value: 'much'"),
         (["demo", "--backend", "tpu"], "invalid choice: 'tpu'"),
     ],
@@ -188,15 +188,15 @@ def test_wrong_options(capsys, options, message):
     assert message in error and "--help" in error
 
 
-@pytest.mark.parametrize("damping", ["nan", "-1", "inf"])
+@pytest.mark.parametrize("damping", ["nan", "-1", "inf", "0"])
 def test_wrong_damping(tmp_path, capsys, quick, damping, few):
     options = [*TINY, "--data", str(few), "--out", str(tmp_path)]
     error = failing(capsys, "demo", *options, "--damping=" + damping)
-    assert "damping: expected a finite number >= 0" in error
+    assert "damping: expected a finite number > 0 (the exact" in error
 
 
 def test_damping_that_is_too_small(tmp_path, capsys, few):
-    options = [*TINY, "--data", str(few), "--out", str(tmp_path), "--damping", "0"]
+    options = [*TINY, "--data", str(few), "--out", str(tmp_path), "--damping", "1e-300"]
     error = failing(capsys, "demo", *options, code=1)
     assert "is not positive definite" in error and "larger damping" in error
 

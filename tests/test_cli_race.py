@@ -106,9 +106,9 @@ def test_help_names_every_option_with_its_default(capsys):
     [
         (["race"], "required: RACE"),
         (["race", "convolutoinal"], "invalid choice: 'convolutoinal'"),
-        ([*RACE, "--updates", "-1"], "expected a whole number >= 0, found '-1'"),
-        ([*RACE, "--updates", "0"], "updates: expected >= 1, found 0"),
-        ([*RACE, "--seed", "two"], "expected a whole number >= 0, found 'two'"),
+        ([*RACE, "--updates", "-1"], "updates: expected a whole number >= 1, found -1"),
+        ([*RACE, "--updates", "0"], "updates: expected a whole number >= 1, found 0"),
+        ([*RACE, "--seed", "two"], "expected a whole number, found 'two'"),
         ([*RACE, "--backend", "tpu"], "invalid choice: 'tpu'"),
         ([*RACE, "--data", "nowhere"], "in 'nowhere' (there is no such folder)"),
     ],

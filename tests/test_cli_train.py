@@ -143,10 +143,16 @@ def test_the_file_has_the_name_of_model_and_optimizer(images, tmp_path, capsys):
         (["--learning-rate", "fast"], "invalid float value: 'fast'"),
         (["--damping-act", "1,2,3"], "two such as 0.1,0.01, found '1,2,3'"),
         (["--damping-err", "much"], "expected a damping such as 0.03"),
-        (["--num-epochs", "-1"], "expected a whole number >= 0, found '-1'"),
+        (["--num-epochs", "-1"], "num_epochs: expected a whole number >= 1, found -1"),
         (["--kfac"], "optimizer 'adam': LBANN hands Adam the preconditioned gradient"),
-        (["--learning-rate", "0"], "Adam learning_rate: expected > 0, found 0.0"),
-        ([*KFAC, "--learning-rate", "nan"], "SGD learning_rate: expected > 0, found"),
+        (
+            ["--learning-rate", "0"],
+            "learning_rate: expected a finite number > 0, found 0.0",
+        ),
+        (
+            [*KFAC, "--learning-rate", "nan"],
+            "learning_rate: expected a finite number > 0, found",
+        ),
         ([*KFAC, "--damping-act", "0.1,1"], "damping_act: ApproachTarget: expected"),
         (
             [*KFAC, "--damping-err=-1"],

@@ -363,8 +363,16 @@ def test_a_singular_matrix_needs_damping(xp, rng):
 
 
 WRONG = [
-    (SGD, dict(learning_rate=0.0), "SGD learning_rate: expected > 0, found 0.0"),
-    (SGD, dict(learning_rate=math.inf), "SGD learning_rate: expected > 0, found inf"),
+    (
+        SGD,
+        dict(learning_rate=0.0),
+        "SGD learning_rate: expected a finite number > 0, found 0.0",
+    ),
+    (
+        SGD,
+        dict(learning_rate=math.inf),
+        "SGD learning_rate: expected a finite number > 0, found inf",
+    ),
     (Adam, dict(l2=-1.0), "Adam l2: expected >= 0, found -1.0"),
     (
         SGD,

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 from kfac_ref.backend import BACKENDS
+from kfac_ref.errors import KfacError, describe
+
+DIGITS = 4000  # of a number; Python reads no more than 4300
 
 
 class Parser(argparse.ArgumentParser):
@@ -14,18 +20,58 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **options: Any):
         super().__init__(**{"allow_abbrev": False} | options)
+        self.set_defaults(parser=self)  # of the command that was chosen
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+        line = " ".join(message.split())
+        self.exit(2, f"{self.prog}: {line}; see {self.prog} --help\n")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """What a command does not know it says itself, not the one above it."""
+        options, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return options, unknown
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Help that cannot be written is an error; argparse would pass over it."""
+        if file is sys.stdout:
+            file.write(message)
+        else:
+            super()._print_message(message, file)
 
 
-def count(text: str) -> int:
-    """A whole number >= 0."""
-    if not text.isdecimal():
+@contextmanager
+def made_from(options: argparse.Namespace) -> Iterator[None]:
+    """Settings made inside check their numbers; the command refuses what they do."""
+    try:
+        yield
+    except KfacError as error:
+        options.parser.error(str(error))
+
+
+def whole(text: str) -> int:
+    """A whole number; the settings know its range."""
+    if not text.removeprefix("-").isdecimal() or len(text) > DIGITS:
         raise argparse.ArgumentTypeError(
-            f"expected a whole number >= 0, found {text!r}"
+            f"expected a whole number, found {describe(text)}"
         )
     return int(text)
+
+
+def place(text: str) -> Path:
+    """A file or a folder; an empty one would be the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError(
+            "expected a path, found ''; the current folder is ."
+        )
+    return Path(text)
+
+
+def data(text: str) -> str:
+    """The name of a data set, or a folder."""
+    place(text)
+    return text
 
 
 def sizes(text: str) -> tuple[int, ...]:
@@ -44,7 +90,7 @@ def add_folder_and_backend(
     """--out, where figures and a file of numbers go, and --backend."""
     parser.add_argument(
         "--out",
-        type=Path,
+        type=place,
         default=folder,
         metavar="FOLDER",
         help=f"where figures and {numbers} are written (%(default)s)",

@@ -43,10 +43,10 @@ def run(argv: list[str] | None = None) -> int:
 def _run(argv: list[str] | None) -> int:
     try:
         options = make_parser().parse_args(argv)
+        with use(options.backend or current()):
+            return options.run(options) or DONE
     except SystemExit as exit:  # after help, version, or a line about an option
         return int(exit.code or DONE)
-    with use(options.backend or current()):
-        return options.run(options) or DONE
 
 
 def _words(error: BaseException) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from kfac_ref.cli.arguments import add_folder_and_backend, count, sizes
+from kfac_ref.cli.arguments import add_folder_and_backend, data, made_from, sizes, whole
 from kfac_ref.demo import Settings, run
 
 
@@ -22,8 +22,8 @@ def add(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    run(
-        Settings(
+    with made_from(options):
+        settings = Settings(
             steps=options.steps,
             hidden=options.net,
             data=options.data,
@@ -31,14 +31,14 @@ def _run(options: argparse.Namespace) -> None:
             out=options.out,
             damping=options.damping,
         )
-    )
+    run(settings)
 
 
 def _add_options(demo: argparse.ArgumentParser) -> None:
     add, default = demo.add_argument, Settings()
     add(
         "--steps",
-        type=count,
+        type=whole,
         default=default.steps,
         help="training steps before the comparison (%(default)s)",
     )
@@ -51,13 +51,14 @@ def _add_options(demo: argparse.ArgumentParser) -> None:
     )
     add(
         "--data",
+        type=data,
         default=default.data,
         help="digits, those of UCI that scikit-learn ships, or a folder with the "
         "training files of MNIST, gzipped or not (%(default)s)",
     )
     add(
         "--seed",
-        type=count,
+        type=whole,
         default=default.seed,
         help="of the initial weights and of the sampled labels (%(default)s)",
     )
@@ -66,6 +67,6 @@ def _add_options(demo: argparse.ArgumentParser) -> None:
         type=float,
         default=default.damping,
         metavar="LAMBDA",
-        help="lambda in F + lambda I (%(default)s)",
+        help="lambda > 0 in F + lambda I (%(default)s)",
     )
     add_folder_and_backend(demo, default.out, "demo.json")

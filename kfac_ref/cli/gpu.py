@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from kfac_ref.cli.arguments import place
 from kfac_ref.gpu import run
 
 
@@ -22,7 +23,7 @@ def add(commands: Any) -> None:
     )
     gpu.add_argument(
         "--out",
-        type=Path,
+        type=place,
         default=Path("kfac-ref-gpu.json"),
         metavar="FILE",
         help="where all numbers are written (%(default)s)",

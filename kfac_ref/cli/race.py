@@ -6,10 +6,15 @@ A race has a function here that adds its options, and one that runs it.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
-from kfac_ref.cli.arguments import add_folder_and_backend, count
+from kfac_ref.cli.arguments import (
+    add_folder_and_backend,
+    data,
+    made_from,
+    place,
+    whole,
+)
 from kfac_ref.races import autoencoder_race, convolutional, convolutional_record
 
 
@@ -43,14 +48,14 @@ def _add_autoencoder(races: Any) -> None:
     )
     which.add_argument(
         "--data",
-        type=Path,
+        type=place,
         metavar="FOLDER",
         help="the training files of MNIST, gzipped or not: a net of 784-1000-500-250-30"
         " and mirrored; without it CURVES are drawn, 784-400-200-100-50-25-6",
     )
     parser.add_argument(
         "--seeds",
-        type=count,
+        type=whole,
         default=default.seeds,
         help="how many races are run, seeds 0, 1, ... (%(default)s)",
     )
@@ -59,14 +64,14 @@ def _add_autoencoder(races: Any) -> None:
 
 
 def _run_autoencoder(options: argparse.Namespace) -> None:
-    autoencoder_race.run(
-        autoencoder_race.Settings(
+    with made_from(options):
+        settings = autoencoder_race.Settings(
             small=options.small,
             data=options.data,
             seeds=options.seeds,
             out=options.out,
         )
-    )
+    autoencoder_race.run(settings)
 
 
 def _add_convolutional(races: Any) -> None:
@@ -80,19 +85,20 @@ def _add_convolutional(races: Any) -> None:
     )
     parser.add_argument(
         "--data",
+        type=data,
         default=default.data,
         help="digits, those of UCI that scikit-learn ships, or a folder with the four "
         "files of MNIST, gzipped or not (%(default)s)",
     )
     parser.add_argument(
         "--seed",
-        type=count,
+        type=whole,
         default=default.seed,
         help="of the split, the initial weights and the batches (%(default)s)",
     )
     parser.add_argument(
         "--updates",
-        type=count,
+        type=whole,
         default=default.updates,
         help="of each contestant (%(default)s)",
     )
@@ -101,11 +107,11 @@ def _add_convolutional(races: Any) -> None:
 
 
 def _run_convolutional(options: argparse.Namespace) -> None:
-    convolutional_record.run(
-        convolutional.Settings(
+    with made_from(options):
+        settings = convolutional.Settings(
             data=options.data,
             seed=options.seed,
             updates=options.updates,
             out=options.out,
         )
-    )
+    convolutional_record.run(settings)

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import fields
 from typing import Any
 
-from kfac_ref.cli.arguments import add_folder_and_backend, count
+from kfac_ref.cli.arguments import add_folder_and_backend, data, made_from, whole
 from kfac_ref.errors import Unsupported
 from kfac_ref.races import lbann, lbann_race
 from kfac_ref.races.lbann_models import MODELS
@@ -43,19 +43,22 @@ def add(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    given = vars(options)
+    with made_from(options):
+        settings = _settings(vars(options))
+    (lbann_race if options.compare else lbann).run(settings, options.out)
+
+
+def _settings(given: dict[str, Any]) -> Settings:
     kfac = {name: given[name] for name in KFAC if name in given}
     settings = {name: given[name] for name in ALL if name in given}
-    if options.compare:
+    if given["compare"]:
         extra = [name for name in given if name in (*ALL, *KFAC, "kfac")]
         _refuse(set(extra) - set(OF_THE_RACE), "--compare has contestants of its own")
-        lbann_race.run(Settings(**settings), options.out)
-        return
-    if "kfac" not in given:
-        _refuse(kfac, "without --kfac there is no K-FAC to set")
-    else:
+    elif "kfac" in given:
         settings["kfac"] = KfacSettings(**kfac)
-    lbann.run(Settings(**settings), options.out)
+    else:
+        _refuse(kfac, "without --kfac there is no K-FAC to set")
+    return Settings(**settings)
 
 
 def _refuse(names: Any, reason: str) -> None:
@@ -75,13 +78,13 @@ def _add_training(parser: Any) -> None:
     add("model", choices=MODELS, help="the network")
     add("optimizer", choices=OPTIMIZERS, help="momentum is SGD with 0.9")
     rate: Any = {"type": float, "metavar": "RATE"}
-    whole: Any = {"type": count, "metavar": "NUMBER"}
+    number: Any = {"type": whole, "metavar": "NUMBER"}
     add("learning-rate", "optimizer-learning-rate", help="held fixed", **rate)
-    add("num-epochs", "num_epochs", help="passes over the images", **whole)
-    add("mini-batch-size", "mini_batch_size", help="images in an update", **whole)
-    add("data", help="digits, or a folder with the four files of MNIST")
+    add("num-epochs", "num_epochs", help="passes over the images", **number)
+    add("mini-batch-size", "mini_batch_size", help="images in an update", **number)
+    add("data", type=data, help="digits, or a folder with the four files of MNIST")
     add(
-        "seed", type=count, help="of the test images, initial weights, order of batches"
+        "seed", type=whole, help="of the test images, initial weights, order of batches"
     )
 
 
@@ -103,17 +106,17 @@ def _add_kfac(parser: Any) -> None:
         help="precondition the gradient of sgd or momentum with K-FAC",
     )
     numbers: Any = {"type": damping, "metavar": "X[,Y]"}
-    whole: Any = {"type": count, "metavar": "STEPS"}
+    steps: Any = {"type": whole, "metavar": "STEPS"}
     flag: Any = {"action": "store_true"}
     add("damping-act", help="added to A; X,Y moves from X towards Y", **numbers)
     add("damping-err", help="added to G; the same", **numbers)
-    add("damping-warmup-steps", help="the pace from X to Y, if both", **whole)
+    add("damping-warmup-steps", help="the pace from X to Y, if both", **steps)
     add("use-pi", help="share the damping out by pi, from traces", **flag)
-    add("update-interval-init", help="new factors, inverses every so many", **whole)
-    add("update-interval-target", help="and so many in the end", **whole)
-    add("update-interval-steps", help="on the way to a target other than init", **whole)
+    add("update-interval-init", help="new factors, inverses every so many", **steps)
+    add("update-interval-target", help="and so many in the end", **steps)
+    add("update-interval-steps", help="on the way to a target other than init", **steps)
     add(
-        "compute-interval", "kfac-compute-interval-steps", help="at most every", **whole
+        "compute-interval", "kfac-compute-interval-steps", help="at most every", **steps
     )
     add(
         "kronecker-decay",

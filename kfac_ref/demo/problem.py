@@ -14,10 +14,9 @@ import numpy as np
 from kfac_ref.backend import Array
 from kfac_ref.datasets import digits, mnist, shrink
 from kfac_ref.distributions import Categorical
-from kfac_ref.errors import KfacError, check_count, located
+from kfac_ref.errors import KfacError, check_count, located, require
 from kfac_ref.extras import optional
 from kfac_ref.layers import Dense, Layer, Tanh
-from kfac_ref.matrices.definite import check_damping
 from kfac_ref.network import Network
 from kfac_ref.optimizer.training import watched
 from kfac_ref.values import Value
@@ -44,7 +43,11 @@ class Settings(Value):
     damping: float = 0.03
 
     def __post_init__(self) -> None:
+        check_count("steps", self.steps, least=0)
+        check_count("seed", self.seed, least=0)
         super().__post_init__()
+        positive = "a finite number > 0 (the exact Fisher is singular)"
+        require(0 < self.damping < math.inf, "damping", positive, self.damping)
         hidden = tuple(check_count("hidden", units) for units in self.hidden)
         object.__setattr__(self, "hidden", hidden)
 
@@ -64,7 +67,6 @@ class Problem(Value):
 
 def make_problem(settings: Settings) -> Problem:
     """Load the data, make the net. Raises TooLarge, and the errors of the data sets."""
-    check_damping(settings.damping)
     x, y, description = _load(settings.data)
     sizes = [x.shape[1], *settings.hidden, CLASSES]
     check_size(sizes)

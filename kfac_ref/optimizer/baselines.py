@@ -47,6 +47,11 @@ class Step(Value):
     lambda_: float | None = None  # damping, for the next step
 
 
+def check_rate(what: str, rate: float) -> None:
+    """ValueRangeError unless a learning rate that moves, and not without bound."""
+    require(0 < rate < math.inf, what, "a finite number > 0", rate)
+
+
 @dataclass(frozen=True, eq=False)
 class Baseline(Value):
     """What the baselines share."""
@@ -62,8 +67,7 @@ class Baseline(Value):
         check_network(self.network)
         super().__post_init__()
         if not callable(self.learning_rate):
-            found = self.learning_rate
-            require(0 < found < math.inf, f"{name} learning_rate", "> 0", found)
+            check_rate(f"{name} learning_rate", self.learning_rate)
         require(0 <= self.l2 < math.inf, f"{name} l2", ">= 0", self.l2)
 
     def params(self, state: Any) -> list[Array]:

@@ -38,6 +38,10 @@ class Settings(Value):
     seeds: int = 3
     out: Path = Path("figures")
 
+    def __post_init__(self) -> None:
+        check_count("seeds", self.seeds)
+        super().__post_init__()
+
     @property
     def form(self) -> str:
         """The name of the problem."""
@@ -48,7 +52,7 @@ class Settings(Value):
 
 def run(settings: Settings) -> list[Finish]:
     """Everything, from the images to the figure. Raises KfacError, OSError."""
-    seeds = range(check_count("seeds", settings.seeds))
+    seeds = range(settings.seeds)
     make_folder(settings.out)
     check_extras("the race", "matplotlib", "threadpoolctl")
     problem = make_problem(settings.form, settings.data)

@@ -24,7 +24,7 @@ import numpy as np
 from kfac_ref.backend import Array, asarray, get_xp
 from kfac_ref.datasets import digits, mnist
 from kfac_ref.distributions import Categorical
-from kfac_ref.errors import NotPositiveDefinite
+from kfac_ref.errors import NotPositiveDefinite, check_count
 from kfac_ref.layers import Conv2d, Dense, Flatten, MaxPool2d, ReLU, Residual
 from kfac_ref.network import Network
 from kfac_ref.optimizer import KFAC, SGD, Adam, MovingAverage, TrainingDiverged, train
@@ -48,6 +48,11 @@ class Settings(Value):
     seed: int = 0
     updates: int = 100
     out: Path = Path("figures")
+
+    def __post_init__(self) -> None:
+        check_count("seed", self.seed, least=0)
+        check_count("updates", self.updates)
+        super().__post_init__()
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from kfac_ref.errors import require
 from kfac_ref.extras import check_extras, optional
 from kfac_ref.files import make_folder, write_whole
 from kfac_ref.plotting.style import ERROR, look, new_figure, save, styled, tall
@@ -33,7 +32,6 @@ Results = Mapping[str, Result]
 def run(settings: Settings) -> None:
     """The whole race, printed, drawn and written. Raises KfacError, OSError."""
     began = perf_counter()
-    require(settings.updates >= 1, "updates", ">= 1", settings.updates)
     make_folder(settings.out)
     check_extras("the race", "matplotlib", "threadpoolctl")
     results = {}

@@ -30,6 +30,7 @@ from kfac_ref.matrices import SymmetricMatrix
 from kfac_ref.matrices.definite import check_damping
 from kfac_ref.network import Network
 from kfac_ref.optimizer import KFAC, SGD, Adam, MovingAverage, State, Trace
+from kfac_ref.optimizer.baselines import check_rate
 from kfac_ref.optimizer.schedules import ApproachTarget, Constant, Schedule
 from kfac_ref.optimizer.training import Optimizer
 from kfac_ref.values import Value
@@ -60,12 +61,20 @@ class KfacSettings(Value):
                 f"update_interval_{name}", getattr(self, f"update_interval_{name}")
             )
         check_count("compute_interval", self.compute_interval)
+        check_count("damping_warmup_steps", self.damping_warmup_steps)
         super().__post_init__()
+        with located("kronecker_decay"):
+            self.average  # noqa: B018 - its errors now, not in the first step
         for name in ("damping_act", "damping_err"):
             with located(name):
                 numbers = tuple(check_damping(number) for number in getattr(self, name))
             object.__setattr__(self, name, numbers)
-        self.dampings  # noqa: B018 - its errors now, not in the first step
+        self.dampings  # noqa: B018 - the same
+
+    @property
+    def average(self) -> MovingAverage:
+        """Of the factors."""
+        return MovingAverage("first", self.kronecker_decay)
 
     @property
     def dampings(self) -> tuple[Schedule, Schedule]:
@@ -103,7 +112,9 @@ class Settings(Value):
         choose("optimizer", self.optimizer, OPTIMIZERS)
         check_count("num_epochs", self.num_epochs)
         check_count("mini_batch_size", self.mini_batch_size)
+        check_count("seed", self.seed, least=0)
         super().__post_init__()
+        check_rate("learning_rate", self.learning_rate)
         if self.kfac and self.optimizer not in MOMENTUM:
             raise Unsupported(
                 "kfac with optimizer 'adam': LBANN hands Adam the preconditioned "
@@ -132,13 +143,13 @@ def make_optimizer(settings: Settings, network: Network) -> Optimizer:
     if settings.optimizer == "adam":
         return Adam(network, rate, beta_2=BETA_2)
     mu = MOMENTUM[settings.optimizer]
-    plain = SGD(network, rate, momentum=mu)  # which checks the rate
+    plain = SGD(network, rate, momentum=mu)
     if settings.kfac is None:
         return plain
     kfac = KFAC(
         network,
         estimate="empirical",
-        average=MovingAverage("first", settings.kfac.kronecker_decay),
+        average=settings.kfac.average,
         inverse_early=0,
         gamma_every=0,
         learning_rate=rate,
