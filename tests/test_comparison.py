@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -28,6 +30,7 @@ from kfac_ref.comparison import (
     timed,
 )
 from kfac_ref.damping import factored_tikhonov
+from kfac_ref.distributions import Categorical
 from kfac_ref.errors import (
     NotPositiveDefinite,
     ShapeError,
@@ -35,12 +38,14 @@ from kfac_ref.errors import (
     ValueRangeError,
 )
 from kfac_ref.exact.dense import fisher_matrix
+from kfac_ref.layers import Dense, ReLU
 from kfac_ref.matrices import (
     BlockDiagonalMatrix,
     DenseMatrix,
     DiagonalMatrix,
     KroneckerProduct,
 )
+from kfac_ref.network import Network
 from kfac_ref.structures import curvature
 
 LAMBDA = 0.07
@@ -388,3 +393,87 @@ def test_a_kronecker_block_is_compared_without_its_name(xp, rng):
     numbers = expected(np.kron(A, G), F, np.ones(15), LAMBDA)
     found = angle(M, dense(xp, F), xp.asarray(np.ones(15)), LAMBDA)
     assert found == pytest.approx(numbers["angle"], rel=1e-8)
+
+
+# What is undefined
+
+ERRORS, STEPS = ("frobenius_error", "spectral_error"), ("angle", "damped_norm_ratio")
+
+
+def undefined(row):
+    names = (*ERRORS, "inverse_error", *STEPS)
+    return {name for name in names if math.isnan(getattr(row, name))}
+
+
+@pytest.mark.parametrize("blank", [set(), {"F"}, {"F", "M"}, {"g"}, {"F", "g"}])
+def test_a_layer_without_a_value_leaves_the_others_alone(xp, rng, blank):
+    """The second of three: its exact block F, its approximation M, its gradient g."""
+    sizes, cuts = [(1, 3), (2, 2), (1, 5)], [(0, 3), (3, 7), (7, 12), (0, 12)]
+    F, M = positive(rng, 12), positive(rng, 12)
+    gradient = [rng.normal(size=size) for size in sizes]
+    for X in [F] * ("F" in blank) + [M] * ("M" in blank):
+        X[3:7], X[:, 3:7] = 0.0, 0.0
+    gradient[1] *= "g" not in blank
+    flat = np.concatenate([D.ravel() for D in gradient])
+    found = compare(
+        dense(xp, F), {"M": dense(xp, M)}, [xp.asarray(D) for D in gradient], LAMBDA
+    )
+    for row, (s, e) in zip(found.rows, cuts, strict=True):
+        dead = row.layer == "layer 1"
+        none = {*ERRORS * (dead and "F" in blank), *STEPS * (dead and "g" in blank)}
+        assert undefined(row) == none
+        with np.errstate(invalid="ignore", divide="ignore"):
+            part = flat[s:e] if not none & {*STEPS} else np.ones(e - s)
+            numbers = expected(M[s:e, s:e], F[s:e, s:e], part, LAMBDA)
+        for name in numbers.keys() - none:
+            assert getattr(row, name) == pytest.approx(
+                numbers[name], rel=1e-9, abs=ACOS if name == "angle" else 1e-12
+            ), name
+    again = json.loads(json.dumps(found.to_dict(), allow_nan=False))["rows"]
+    assert {k for k, v in again[1].items() if v is None} == {
+        "build_seconds", "storage", *undefined(found.rows[1])
+    }  # fmt: skip
+    assert copy.deepcopy(found) == pickle.loads(pickle.dumps(found)) == found
+    assert {*pickle.loads(pickle.dumps(found.rows))} == {*found.rows}
+    text = str(found)
+    assert ("Undefined (-): Frobenius" in text) is bool(blank - {"M"})
+    assert "nan" not in text and text.split("\n\n")[1].count(" -  ") >= len(
+        undefined(found.rows[1])
+    )
+    drawn = [text.get_text() for ax in found.plot().axes for text in ax.texts]
+    assert "nan" not in drawn and drawn.count("-") == len(
+        {"frobenius_error", "angle"} & undefined(found.rows[1])
+    )
+
+
+def test_nothing_but_zeros(xp, rng):
+    """At a stationary point the matrices are compared; and the other way round."""
+    zeros, F = dense(xp, np.zeros((4, 4))), dense(xp, positive(rng, 4))
+    still, moving = xp.asarray(np.zeros((2, 2))), xp.asarray(np.ones((2, 2)))
+    for exact, gradient, none in (
+        (zeros, still, {*ERRORS, *STEPS}), (zeros, moving, {*ERRORS}),
+        (F, still, {*STEPS}), (F, moving, set()),
+    ):  # fmt: skip
+        for row in compare(exact, {"F": F, "0": zeros}, [gradient], LAMBDA).rows:
+            assert undefined(row) == none
+            same = (exact is F) is (row.approximation == "F")
+            assert (row.inverse_error == 0) is same
+
+
+def test_a_dead_layer_of_a_net(xp, rng):
+    """Its ReLUs let nothing through, and its exact block is zero to the last bit."""
+    network = Network([Dense(5, 4), ReLU(), Dense(4, 3)], Categorical())
+    params = network.init(rng)
+    params[0][-1] = -100.0
+    params = [xp.asarray(W) for W in params]
+    x, y = xp.asarray(rng.normal(size=(7, 5))), xp.asarray(rng.integers(0, 3, 7))
+    exact = fisher_matrix(network, params, x)
+    kfac = curvature(network, params, x)
+    gradient = network.gradient(params, x, y)
+    found = compare(exact, {"K-FAC": kfac}, gradient, LAMBDA, network.names)
+    dead, alive, whole = found.rows
+    assert undefined(dead) == {*ERRORS, *STEPS} and dead.inverse_error < 1e-12
+    assert not undefined(alive) and not undefined(whole)
+    assert alive.frobenius_error == pytest.approx(whole.frobenius_error, abs=1e-12)
+    with pytest.raises(NotPositiveDefinite, match="lambda = 0 "):
+        compare(exact, {"K-FAC": kfac}, gradient, 0.0)

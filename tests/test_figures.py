@@ -194,17 +194,17 @@ def test_a_long_name_keeps_both_ends():
 
 
 def test_nothing_to_draw_is_refused_by_the_name_of_the_argument():
-    blank = History(*[np.array([])] * 9)
+    blank, AB = History(*[np.array([])] * 9), ("a", "b")
     for message, draw in {
         "histories: expected at least one training": lambda: histories_figure({}),
         r"histories\['a'\].loss: expected at least": lambda: histories_figure(
             {"a": blank}
         ),
-        "histories: expected at least one contestant": lambda: race_figure({}, "ab"),
+        "histories: expected at least one contestant": lambda: race_figure({}, AB),
         r"histories\['a'\]: expected at least one run": lambda: race_figure(
-            {"a": []}, "ab"
+            {"a": []}, AB
         ),
-        r"histories\['a'\]\[0\].evaluation": lambda: race_figure({"a": [blank]}, "ab"),
+        r"histories\['a'\]\[0\].evaluation": lambda: race_figure({"a": [blank]}, AB),
         "errors: expected at least one layer": lambda: training_figure([1.0], {}, "K"),
         "losses: expected at least one number": lambda: training_figure([], {}, "K"),
         "exact and approx.*one spectrum": lambda: spectra_figure({}, {}, 0.1),
@@ -276,7 +276,7 @@ def test_a_comparison_with_numbers_that_are_not_finite():
     rows += [Row("L", None, 1, e, e, e, e, e, 1, 1.0, 1.0) for e in (2e13,)]
     figure = comparison_figure(Comparison(0.03, rows))
     texts = [text.get_text() for text in figure.axes[0].texts]
-    assert texts == ["nan", "inf", "2e13"]
+    assert texts == ["-", "inf", "2e13"]
 
 
 def test_all_layers_of_a_deep_network_are_in_the_tables():

@@ -7,6 +7,7 @@ approximation stores and the seconds that it takes, and returns a `Comparison`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from time import perf_counter
@@ -16,10 +17,8 @@ from kfac_ref.backend import Array, get_xp
 from kfac_ref.comparison.damped_inside import diagonal_blocks
 from kfac_ref.comparison.distances import (
     angle_between,
-    check_direction,
     damped_norm,
     difference,
-    not_zero,
     relative_frobenius_error,
     spectral_norm,
 )
@@ -67,9 +66,13 @@ def compare(
     gradient: one matrix (d_in + 1, d_out) for each layer, which also says where layers
     begin; names: of the layers; progress: wraps the list that the outer loop walks, as
     tqdm does. A matrix that is damped already (by a rule of kfac_ref.damping, or a
-    block_tridiagonal) goes in as `DampedInside(matrix, damping)`. Raises ShapeError,
-    ValueRangeError, and NotPositiveDefinite where damping is too small for the exact
-    matrix or an approximation.
+    block_tridiagonal) goes in as `DampedInside(matrix, damping)`.
+
+    What is undefined is NaN, in the rows of that layer alone: Frobenius and spectral
+    error where the exact block is zero (0 / 0 too), as in a layer where no errors
+    arrive; angle and norm ratio where the gradient is zero. The error of the inverse
+    always has a value. Raises ShapeError, ValueRangeError, and NotPositiveDefinite
+    where damping is too small for the exact matrix or an approximation.
     """
     check_matrix("exact", exact)
     if not isinstance(gradient, list | tuple):
@@ -126,6 +129,11 @@ class _Scope(Value):
     natural: Array  # (F + lambda I)^-1 grad
     length: float  # damped norm of the latter
 
+    @property
+    def moves(self) -> bool:
+        """Is the gradient not zero? Zero has no direction."""
+        return bool(get_xp(self.gradient).any(self.gradient != 0))
+
 
 def _scope(
     layer: str | None, F: SymmetricMatrix, gradient: Array, damping: float
@@ -134,7 +142,7 @@ def _scope(
     return _Scope(
         layer,
         F,
-        not_zero(F, F.frobenius_norm()),
+        F.frobenius_norm(),
         spectral_norm(F.to_dense()),
         F.inverse(damping),
         gradient,
@@ -161,15 +169,20 @@ def _rows(
             approximation=name,
             layer=scope.layer,
             parameters=M.size,
-            frobenius_error=norm(D) / scope.frobenius,
-            spectral_error=spectral_norm(D) / scope.spectral,
+            frobenius_error=_relative(norm(D), scope.frobenius),
+            spectral_error=_relative(spectral_norm(D), scope.spectral),
             inverse_error=relative_frobenius_error(M.inverse(damping), scope.inverse),
-            angle=angle_between(u, scope.natural),
-            damped_norm_ratio=damped_norm(u, F, damping) / scope.length,
+            angle=angle_between(u, scope.natural) if scope.moves else math.nan,
+            damped_norm_ratio=_relative(damped_norm(u, F, damping), scope.length),
             storage=M.storage if M is whole or has_shares else None,
             build_seconds=built.seconds if M is whole else None,
             solve_seconds=seconds,
         )
+
+
+def _relative(error: float, size: float) -> float:
+    """error / size; NaN, which is undefined, where the size is zero."""
+    return error / size if size else math.nan
 
 
 def _flat(gradient: list[Array]) -> list[Array]:
@@ -193,7 +206,6 @@ def _check_sizes(
     for D, layer in zip(gradient, layers, strict=True):
         check_shape(f"gradient of {layer}", D, (None, None))
         check_finite(f"gradient of {layer}", D)
-        check_direction(f"gradient of {layer}", D)
     if sum(D.size for D in gradient) != exact.size:
         raise ShapeError(
             f"gradient: expected {exact.size} numbers in all, one for each row of the "

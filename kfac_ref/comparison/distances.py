@@ -28,7 +28,7 @@ from kfac_ref.matrices.definite import check_damping
 def relative_frobenius_error(
     approximation: SymmetricMatrix, exact: SymmetricMatrix
 ) -> float:
-    """||M - F||_F / ||F||_F."""
+    """||M - F||_F / ||F||_F; ValueRangeError where F is zero, M too or not."""
     D = difference(approximation, exact)
     return norm(D) / not_zero(exact, exact.frobenius_norm())
 
@@ -36,7 +36,7 @@ def relative_frobenius_error(
 def relative_spectral_error(
     approximation: SymmetricMatrix, exact: SymmetricMatrix
 ) -> float:
-    """||M - F||_2 / ||F||_2, both by Lanczos iterations."""
+    """||M - F||_2 / ||F||_2, both by Lanczos iterations; ValueRangeError as above."""
     D = difference(approximation, exact)
     return spectral_norm(D) / not_zero(exact, spectral_norm(exact.to_dense()))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import compress
@@ -11,9 +12,12 @@ from kfac_ref.errors import choose
 from kfac_ref.values import Value
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Row(Value):
-    """The numbers of one approximation, for one layer or (layer None) as a whole."""
+    """The numbers of one approximation, for one layer or (layer None) as a whole.
+
+    NaN is undefined: there is nothing to divide by, or no direction (see `compare`).
+    """
 
     approximation: str
     layer: str | None
@@ -26,6 +30,10 @@ class Row(Value):
     storage: int | None  # numbers stored; None where layers have no share of their own
     build_seconds: float | None  # None for a layer: all are built in one go
     solve_seconds: float  # one gradient preconditioned, factorisation included
+
+    # NaN has another hash in every copy
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash((self.approximation, self.layer))
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +62,12 @@ class Comparison(Value):
         return next(r for r in self.rows if (r.approximation, r.layer) == wanted)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers, strings, lists and dicts: what JSON can hold."""
-        return {"damping": self.damping, "rows": [asdict(row) for row in self.rows]}
+        """Plain numbers, strings, lists and dicts, as JSON holds them: None for NaN."""
+        rows = [asdict(row) for row in self.rows]
+        return {
+            "damping": self.damping,
+            "rows": [{k: None if _no(v) else v for k, v in r.items()} for r in rows],
+        }
 
     def __str__(self) -> str:
         heads = ["", *(head for head, _ in COLUMNS.values())]
@@ -69,6 +81,8 @@ class Comparison(Value):
             lines += ["", f"{title} ({P:,} x {P:,}), lambda = {self.damping:g}"]
             lines += [_line(heads, widths)]
             lines += [_line(cells, widths) for cells in compress(table, here)]
+        if any(_no(row.frobenius_error) or _no(row.angle) for row in self.rows):
+            lines.append(UNDEFINED)
         return "\n".join(lines[1:])
 
     def plot(self) -> Any:
@@ -89,6 +103,15 @@ COLUMNS = {
     "solve_seconds": ("solve s", "{:.3f}"),
 }
 
+UNDEFINED = """
+Undefined (-): Frobenius and spectral error where the exact matrix is zero, angle and
+norm ratio where the gradient is zero. Do any errors arrive at these layers?"""
+
+
+def _no(value: Any) -> bool:
+    """Is it undefined?"""
+    return isinstance(value, float) and math.isnan(value)
+
 
 def _line(cells: list[str], widths: list[int]) -> str:
     """The first cell to the left, the others to the right."""
@@ -100,4 +123,4 @@ def _line(cells: list[str], widths: list[int]) -> str:
 def _cells(row: Row) -> Iterator[str]:
     for name, (_, form) in COLUMNS.items():
         value = getattr(row, name)
-        yield "-" if value is None else form.format(value)
+        yield "-" if value is None or _no(value) else form.format(value)

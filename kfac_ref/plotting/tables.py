@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from kfac_ref.comparison.table import Comparison
+from kfac_ref.errors import check_kind
 from kfac_ref.plotting.inputs import some
 from kfac_ref.plotting.style import WIDEST, new_figure, styled
 from kfac_ref.plotting.words import shortened
@@ -20,8 +21,10 @@ def comparison_figure(comparison: Comparison) -> Any:
     """Error, error of the damped inverse, and angle; darker is worse.
 
     Up to seven columns three tables stand side by side. More stand below each other,
-    22 columns at a time. ValueRangeError if there are no rows.
+    22 columns at a time. ValueRangeError if there are no rows, KfacTypeError
+    for what is no Comparison.
     """
+    check_kind("comparison", comparison, Comparison, "as of compare(...)")
     panels = {
         "frobenius_error": "relative Frobenius error",
         "inverse_error": f"error of the inverse, λ = {comparison.damping:g}",
@@ -50,14 +53,14 @@ def comparison_figure(comparison: Comparison) -> Any:
 
 
 def _draw(ax: Any, table: np.ndarray, form: str) -> None:
-    """Each number in its cell; what is NaN or infinite has no shade."""
+    """Each number in its cell; what is undefined (-) or infinite has no shade."""
     finite = np.where(np.isfinite(table), table, np.nan)
     worst = max(1.0, 1.5 * float(np.nanmedian([0.0, *finite.ravel()])))
     ax.imshow(finite, cmap="Greys", vmin=0, vmax=worst, aspect="auto")
     for (i, j), value in np.ndenumerate(table):
         colour = "white" if np.inf > value > 0.55 * worst else "black"
         text = form.format(value) if not 1000 <= value < np.inf else f"{value:.0e}"
-        text = text.replace("e+0", "e").replace("e+", "e")
+        text = text.replace("e+0", "e").replace("e+", "e").replace("nan", "-")
         ax.text(j, i, text, ha="center", va="center", color=colour, size=NUMBER)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
