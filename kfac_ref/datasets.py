@@ -29,6 +29,7 @@ from kfac_ref.errors import (
     choose,
 )
 from kfac_ref.extras import optional
+from kfac_ref.files import check_path
 
 LARGEST = 2**28  # bytes: no file may claim to hold more (MNIST holds 2**25.5)
 SPLITS = {"train": "train", "test": "t10k"}  # our names, and those of the files
@@ -61,6 +62,7 @@ def mnist(
 
     Raises DatasetMissing, and DatasetError for files that are not what they should be.
     """
+    check_path("folder", folder)
     float_type = check_float_type("dtype", dtype)
     prefix = SPLITS[choose("split", split, SPLITS)]
     image_file, label_file = _find(
@@ -109,6 +111,7 @@ def read_idx(path: str | Path, dimensions: int) -> np.ndarray:
 
     At most LARGEST bytes are read, and at most one more than the header claims.
     """
+    check_path("path", path)
     path, dimensions = Path(path), check_count("dimensions", dimensions)
     try:
         with path.open("rb") as file:

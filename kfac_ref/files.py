@@ -5,20 +5,31 @@ from __future__ import annotations
 import os
 import secrets
 from pathlib import Path
+from typing import Any
 
-from kfac_ref.errors import KfacError
+from kfac_ref.errors import KfacError, KfacTypeError, ValueRangeError, describe
 
 
 class NotWritable(KfacError, OSError):
     """A folder in which nothing can be written; the message names it."""
 
 
+def check_path(what: str, path: Any) -> None:
+    """KfacTypeError unless words or a Path; ValueRangeError for an empty one."""
+    if not isinstance(path, str | os.PathLike):
+        raise KfacTypeError(f"{what}: expected a path, found {describe(path)}")
+    if not os.fspath(path):
+        raise ValueRangeError(f"{what}: expected a path, found ''")
+
+
 def write_whole(path: str | Path, content: bytes) -> Path:
     """Write `content` to `path`, all of it or nothing; makes the folder.
 
     Two that write to one path at once do not meet: the last one to end is read. A link
-    stays a link, a device or a pipe stays what it is. Raises OSError with the path.
+    stays a link, a device or a pipe stays what it is. Raises OSError with the path,
+    KfacTypeError, ValueRangeError.
     """
+    check_path("path", path)
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,6 +65,7 @@ def make_folder(path: str | Path) -> Path:
 
     To be called before the work: afterwards its result would have no place.
     """
+    check_path("folder", path)
     trial = _beside(Path(path) / "file")
     try:
         trial.parent.mkdir(parents=True, exist_ok=True)

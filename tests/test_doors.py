@@ -8,18 +8,22 @@ new function cannot be forgotten, and from the signatures, so that no argument c
 from __future__ import annotations
 
 import inspect
+import os
 import warnings
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 import kfac_ref
-from kfac_ref import comparison, damping, matrices, optimizer
+from kfac_ref import comparison, damping, matrices, optimizer, plotting
 from kfac_ref.comparison import DampedInside
 from kfac_ref.damping import factored_tikhonov, tikhonov
+from kfac_ref.datasets import mnist, read_idx
 from kfac_ref.distributions import Categorical, Joint
 from kfac_ref.errors import KfacError
 from kfac_ref.estimates import make_estimate
+from kfac_ref.files import make_folder, write_whole
 from kfac_ref.layers import Dense, Tanh
 from kfac_ref.optimizer.subsampling import subsample_positions
 from kfac_ref.quadratic_model import quadratic_model
@@ -38,6 +42,10 @@ HESSIAN = kfac_ref.HessianProduct(**BATCH, y=Y)
 A, G = 2 * np.eye(3), 3 * np.eye(2)
 DRAWN = dict(estimate="sampled", y=Y, rng=rng, samples=2, memory=10**6)
 BOTH = dict(approximation=K, exact=F)
+NUMBERS = np.ones(1)
+HISTORY = optimizer.History(*[NUMBERS] * 9)
+FIGURE = Figure()
+AX = FIGURE.subplots()
 OPTIMIZERS = {
     make.__name__: make(NET, **options)
     for make, options in (
@@ -161,6 +169,32 @@ GOOD = {  # function: arguments that it takes
     OPTIMIZERS["KFAC"].burn_in: dict(
         state=OPTIMIZERS["KFAC"].init(PARAMS), batches=[(X, Y)], rng=rng
     ),
+    plotting.heat_maps: dict(BOTH, name="m", sizes=[24, 15]),
+    plotting.histories_figure: dict(histories={"a": HISTORY}, what="loss"),
+    plotting.race_figure: dict(
+        histories={"a": [HISTORY]}, titles=("a", "b"), floor=0.5, what="loss"
+    ),
+    plotting.comparison_figure: dict(
+        comparison=kfac_ref.compare(F, {"K": K}, GRADIENT, 0.1)
+    ),
+    plotting.sampling_figure: dict(
+        samples=[1, 2, 4], errors=[0.5, 0.4, 0.3], others={"m": [0.5, 0.4, 0.3]},
+        title="m",
+    ),
+    plotting.fit_power_law: dict(x=[1, 2, 4], y=[0.5, 0.4, 0.3]),
+    plotting.spectra_figure: dict(
+        exact={"F": NUMBERS}, approximations={"K": NUMBERS}, damping=0.1
+    ),
+    plotting.training_figure: dict(losses=[2, 1], errors={"a": [0.2, 0.1]}, name="m"),
+    plotting.legend_beside: dict(ax=AX, curves=AX.plot([1, 2])),
+    plotting.look: dict(i=3),
+    plotting.shades: dict(count=3),
+    plotting.styled: dict(draw=Figure),
+    plotting.save: dict(figure=FIGURE, path=os.devnull),
+    optimizer.save_state: dict(
+        path=os.devnull, optimizer=OPTIMIZERS["SGD"],
+        state=OPTIMIZERS["SGD"].init(PARAMS), rng=rng,
+    ),
 }  # fmt: skip
 
 # What is right although it stands in WRONG, by the name of the argument or with that of
@@ -178,6 +212,13 @@ RIGHT = {
     **{key: {"a class"} for key in ("progress", "kronecker", "other", "product")},
     **{key: {"a class"} for key in ("batch_size", "rules")},
     "batches": {"nothing", "a dict"},
+    **{f"{key}.what": {"words"} for key in ("race_figure",)},
+    **{f"{key}.name": {"words"} for key in ("heat_maps", "training_figure")},
+    "title": {"words"},
+    "floor": {"a number"},
+    "others": {"None"},
+    "draw": {"a class"},
+    "path": {"words"},
     **{f"{key}.name": {"words"} for key in matrices.__all__},
 }
 ANYTHING = {
@@ -206,6 +247,7 @@ CALLED = {  # in messages, beside its own name
     "exponent": ["power"],
     "start": ["params"],
     "pi": ["pi"],
+    "what": ["column"],
 }
 
 
@@ -229,10 +271,10 @@ def test_every_function_and_every_argument_is_in_the_list():
         "Pairs", "Place", "SymmetricMatrix", "RULES", "Comparison", "Row", "Built",
         "CheckpointError", "Diverged", "History", "MovingAverage", "Proposal", "Run",
         "State", "Trace", "TrainingDiverged", "Verdict", "growing_batches",
-        "load_state", "save_state",
+        "load_state", "APPROXIMATION", "ERROR", "EXACT", "STYLE",
         "angle_between", "damped_norm", "diagonal_blocks", "spectral_norm",  # of arrays
     }  # fmt: skip
-    for module in (kfac_ref, damping, comparison, matrices, optimizer):
+    for module in (kfac_ref, damping, comparison, matrices, optimizer, plotting):
         for name in module.__all__:
             if not name.startswith("__"):
                 assert name in titles | classes | plain, f"{module.__name__}.{name}"
@@ -266,6 +308,59 @@ def test_the_wrong_kind_of_thing(function, name):
             words = [name, *CALLED.get(name, [])]
             said = str(caught.value)
             assert any(word.lower() in said.lower() for word in words), said
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        pytest.param(function, name, id=f"{title(function)}.{name}")
+        for function, good in GOOD.items()
+        for name, value in good.items()
+        if function.__module__.startswith("kfac_ref.plotting")
+        and isinstance(value, dict | list | tuple)
+    ],
+)
+def test_the_wrong_kind_of_thing_inside(function, name):
+    """The first entry of what a figure is drawn from."""
+    good = GOOD[function]
+    for what, wrong in WRONG.items():
+        if what in {"titles": {"words"}, "losses": {"a number"}}.get(name, set()):
+            continue
+        value = good[name]
+        if isinstance(value, dict):
+            inside = {**value, next(iter(value)): wrong}
+        else:
+            inside = [wrong, *value[1:]]
+        with pytest.raises(KfacError) as caught:
+            function(**{**good, name: inside})
+            pytest.fail(f"{title(function)} took {what} inside of {name}")
+        assert name in str(caught.value)
+        if isinstance(value, dict):
+            assert repr(next(iter(value))) in str(caught.value)
+
+
+def test_the_place_of_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    sgd = OPTIMIZERS["SGD"]
+    content = dict(optimizer=sgd, state=sgd.init(PARAMS), rng=rng)
+    for function in (
+        make_folder, mnist,
+        lambda path: write_whole(path, b""),
+        lambda path: read_idx(path, 1),
+        lambda path: plotting.save(FIGURE, path),
+        lambda path: optimizer.save_state(path, **content),
+        lambda path: optimizer.load_state(path, sgd),
+    ):  # fmt: skip
+        for what, wrong in [*WRONG.items(), ("", ""), ("bytes", b"here")]:
+            if what != "words":
+                expected = "^(path|folder): expected a path, found "
+                with pytest.raises(KfacError, match=expected):
+                    function(wrong)
+    assert not list(tmp_path.iterdir())
+    optimizer.save_state("state", **content)
+    for wrong in WRONG.values():
+        with pytest.raises(KfacError, match="^optimizer: expected one with init"):
+            optimizer.load_state("state", wrong)
 
 
 def test_numpys_functions_do_not_make_one_object_of_a_matrix():

@@ -10,6 +10,15 @@ from kfac_ref.errors import KfacTypeError, check_kind, describe
 from kfac_ref.network import Network
 
 
+def check_optimizer(optimizer: Any) -> None:
+    """KfacTypeError unless it can make a state, and a step."""
+    if not all(callable(getattr(optimizer, name, None)) for name in ("init", "step")):
+        raise KfacTypeError(
+            "optimizer: expected one with init and step, such as KFAC(network), found "
+            f"{describe(optimizer)}"
+        )
+
+
 def check_lambda_rule(options: Any) -> None:
     """None, a LevenbergMarquardt, or what can be called like one. KfacTypeError."""
     rule = options.lambda_rule

@@ -21,9 +21,10 @@ import numpy as np
 
 from kfac_ref.backend import Array, asarray, to_numpy
 from kfac_ref.errors import KfacError, check_generator, choose, describe
-from kfac_ref.files import write_whole
+from kfac_ref.files import check_path, write_whole
 from kfac_ref.network import Network
 from kfac_ref.optimizer.archive import CheckpointError, pack, unpack
+from kfac_ref.optimizer.arguments import check_optimizer
 from kfac_ref.optimizer.encoding import Decoder, encode
 from kfac_ref.optimizer.expected import check_state
 
@@ -42,6 +43,8 @@ def save_state(
     Unsupported for one that holds what no file can, UnknownName for a bit generator
     that is not NumPy's, CheckpointError, OSError.
     """
+    check_path("path", path)
+    check_optimizer(optimizer)
     check_state(optimizer, state)
     check_generator(rng)
     arrays: list[Array] = []
@@ -70,6 +73,8 @@ def load_state(
     CheckpointError for a file that is truncated, altered, of another network, optimizer
     or version, or something else; OSError for one that cannot be read.
     """
+    check_path("path", path)
+    check_optimizer(optimizer)
     like = asarray(np.zeros(0), like=like)
     content = Path(path).read_bytes()
     with _refusing(path), np.errstate(all="ignore"):

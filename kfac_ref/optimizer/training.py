@@ -33,6 +33,7 @@ from kfac_ref.errors import (
 )
 from kfac_ref.extras import optional
 from kfac_ref.network import Network
+from kfac_ref.optimizer.arguments import check_optimizer
 from kfac_ref.optimizer.baselines import Number
 from kfac_ref.optimizer.batches import at_place, batches
 from kfac_ref.optimizer.stages import Diverged
@@ -113,11 +114,7 @@ def train(
     bar where somebody looks at a terminal. Raises ValueRangeError, ShapeError,
     TrainingDiverged, ExtraMissing (a terminal, but no tqdm), and the errors of a step.
     """
-    if not all(callable(getattr(optimizer, name, None)) for name in ("init", "step")):
-        raise KfacTypeError(
-            "optimizer: expected one with init and step, such as KFAC(network), found "
-            f"{describe(optimizer)}"
-        )
+    check_optimizer(optimizer)
     x, y = _pair("data", data)
     _check_examples(x, y)
     check_generator(rng)

@@ -9,7 +9,8 @@ import numpy as np
 
 from kfac_ref.backend import Array
 from kfac_ref.errors import ValueRangeError, require
-from kfac_ref.plotting.inputs import numbers, same_length, some
+from kfac_ref.matrices.definite import check_damping
+from kfac_ref.plotting.inputs import named, numbers, same_length, some, words
 from kfac_ref.plotting.style import (
     ERROR,
     EXACT,
@@ -40,9 +41,11 @@ def sampling_figure(
     from matplotlib.ticker import LogLocator
 
     M = _positive("samples", samples)
+    others = {} if others is None else named("others", others, "curve")
+    words("title", title)
     drawn = _for_each("errors", errors, samples)
     slope, factor = fit_power_law(samples, errors)
-    figure = new_figure(9.0, tall(3 + len(others or {}), 4.4))
+    figure = new_figure(9.0, tall(3 + len(others), 4.4))
     ax = figure.subplots()
     every = np.repeat(M, drawn.shape[1])
     curves = ax.loglog(
@@ -52,7 +55,7 @@ def sampling_figure(
     curves += ax.loglog(M, fitted, color=ERROR, label=f"fit: slope {slope:.3f}")
     guide = 0.6 * fitted[0] * (M / M[0]) ** -0.5
     curves += ax.loglog(M, guide, "k:", linewidth=1, label="guide: slope -1/2")
-    for i, (name, values) in enumerate((others or {}).items()):
+    for i, (name, values) in enumerate(others.items()):
         means = _for_each(f"others[{name!r}]", values, samples).mean(axis=1)
         own = look(i) | {"marker": "s^vDo*PX<>p"[i % 11], "markevery": None}
         curves += ax.loglog(M, means, label=str(name), **own)
@@ -81,12 +84,13 @@ def fit_power_law(x: Sequence, y: Sequence) -> tuple[float, float]:
 
 def _for_each(what: str, values: Sequence, x: Sequence) -> np.ndarray:
     """The values as rows, one for each of x."""
-    same_length(what, values, "the numbers of labels", x)
-    return _positive(what, values).reshape(len(x), -1)
+    found = _positive(what, values, (1, 2))
+    same_length(what, found, "the numbers of labels", x)
+    return found.reshape(len(x), -1)
 
 
-def _positive(what: str, values: Any) -> np.ndarray:
-    found = numbers(what, values).astype(float)
+def _positive(what: str, values: Any, axes: tuple[int, ...] = (1,)) -> np.ndarray:
+    found = numbers(what, values, axes).astype(float)
     if not (found > 0).all():
         raise ValueRangeError(
             f"{what}: expected numbers > 0, which have a logarithm, found {found.min()}"
@@ -103,6 +107,10 @@ def spectra_figure(
     Those under 1e-9 of the largest, or negative by rounding, lie below the figure, and
     so does lambda = 0. ValueRangeError, NotFinite for an empty or infinite spectrum.
     """
+    damping = check_damping(damping)
+    groups = {"exact": exact, "approximations": approximations}
+    for group, spectra_of in groups.items():
+        named(group, spectra_of, "spectrum", empty=True)
     some("exact and approximations", [*exact, *approximations], "spectrum")
     figure = new_figure(8.0, tall(1 + len(exact) + len(approximations), 4.6))
     ax = figure.subplots()
@@ -110,7 +118,6 @@ def spectra_figure(
         {"color": EXACT, "linestyle": LINES[i % 4], "linewidth": 1.5 + i // 4}
         for i in range(len(exact))
     ] + [look(i) for i in range(len(approximations))]
-    groups = {"exact": exact, "approximations": approximations}
     spectra = {
         (group, name): np.sort(numbers(f"{group}[{name!r}]", values))[::-1]
         for group, named in groups.items()
@@ -140,8 +147,9 @@ def training_figure(
     loss = numbers("losses", losses)
     by_layer = {
         layer: numbers(f"errors[{layer!r}]", values)
-        for layer, values in some("errors", errors, "layer").items()
+        for layer, values in named("errors", errors, "layer").items()
     }
+    words("name", name)
     figure = new_figure(10.0, tall(len(by_layer), 4.0))
     left, right = figure.subplots(1, 2)
     steps = np.arange(len(loss))
@@ -153,7 +161,7 @@ def training_figure(
     for i, (shade, (layer, values)) in enumerate(
         zip(shades(len(by_layer)), by_layer.items(), strict=True)
     ):
-        same_length(f"errors[{layer!r}]", errors[layer], "losses", losses)
+        same_length(f"errors[{layer!r}]", values, "losses", loss)
         own = shade | {"marker": "osD^v<>ph*"[i % 10], "markersize": 5}
         curves += right.plot(steps, values, label=str(layer), **own)
     means = np.mean([*by_layer.values()], axis=0)

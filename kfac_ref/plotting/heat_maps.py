@@ -10,8 +10,17 @@ import numpy as np
 
 from kfac_ref.backend import to_numpy
 from kfac_ref.comparison.distances import relative_frobenius_error
-from kfac_ref.errors import ShapeError, check_finite, located
+from kfac_ref.errors import (
+    KfacTypeError,
+    ShapeError,
+    check_count,
+    check_finite,
+    describe,
+    located,
+)
 from kfac_ref.matrices import SymmetricMatrix
+from kfac_ref.matrices.base import check_matrix
+from kfac_ref.plotting.inputs import words
 from kfac_ref.plotting.style import APPROXIMATION, ERROR, EXACT, new_figure, styled
 from kfac_ref.plotting.words import shortened
 
@@ -31,13 +40,13 @@ def heat_maps(
     Up to 200 rows every entry is drawn, with its sign. Larger matrices are cut into
     square cells, each drawn as the root mean square of its entries, on a log scale.
     White lines part the layers, which have `sizes` rows each. ShapeError if `sizes` do
-    not add up; NotFinite if an entry is not.
+    not add up; NotFinite if an entry is not; KfacTypeError for what is no matrix.
     """
+    words("name", name)
+    check_matrix("exact", exact)
+    check_matrix("approximation", approximation)
     F, M = _entries("exact", exact), _entries(name, approximation)
-    if sizes and sum(sizes) != len(F):
-        raise ShapeError(
-            f"sizes: expected numbers that add up to {len(F)}, found {list(sizes)}"
-        )
+    sizes = _checked(sizes, len(F))
     error = relative_frobenius_error(approximation, exact)
     cell = -(-len(F) // PIXELS)
     images = [F, M, M - F] if cell == 1 else [_cells(X, cell) for X in (F, M, M - F)]
@@ -67,6 +76,20 @@ def heat_maps(
         bar.set_ticks(ticks, labels=[f"{tick:.2g}" for tick in ticks], minor=False)
         bar.minorticks_off()
     return figure
+
+
+def _checked(sizes: Sequence[int], rows: int) -> list[int]:
+    """Python's ints, which add up to the number of rows, or none at all."""
+    if not isinstance(sizes, list | tuple):
+        raise KfacTypeError(
+            f"sizes: expected a list of whole numbers, found {describe(sizes)}"
+        )
+    found = [check_count("sizes", size) for size in sizes]
+    if found and sum(found) != rows:
+        raise ShapeError(
+            f"sizes: expected numbers that add up to {rows}, found {found}"
+        )
+    return found
 
 
 def _entries(what: str, matrix: SymmetricMatrix) -> np.ndarray:

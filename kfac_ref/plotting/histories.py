@@ -9,7 +9,7 @@ import numpy as np
 
 from kfac_ref.errors import choose
 from kfac_ref.optimizer.training import History
-from kfac_ref.plotting.inputs import known, scale, some
+from kfac_ref.plotting.inputs import known, named, scale
 from kfac_ref.plotting.style import look, new_figure, styled, tall
 from kfac_ref.plotting.words import legend_beside, shortened
 
@@ -22,10 +22,11 @@ def histories_figure(histories: Mapping[str, History], what: str = "loss") -> An
 
     The first is orange, the colour of K-FAC. The last values stand in the legend; the
     vertical axis is logarithmic unless a value is zero or negative. ValueRangeError if
-    there is no training, or one without a number; NotFinite if one is infinite.
+    there is no training, or one without a number; NotFinite if one is infinite;
+    KfacTypeError for what is no dict of histories.
     """
     choose("column", what, ["loss", "evaluation"])
-    some("histories", histories, "training")
+    named("histories", histories, "training")
     figure = new_figure(10.0, tall(len(histories), 3.6))
     panels = figure.subplots(1, 3, sharey=True)
     curves, drawn = [], []

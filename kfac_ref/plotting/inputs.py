@@ -2,22 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from kfac_ref.backend import to_numpy
-from kfac_ref.errors import ShapeError, ValueRangeError, check_finite
+from kfac_ref.errors import (
+    KfacError,
+    KfacTypeError,
+    ShapeError,
+    ValueRangeError,
+    check_finite,
+    check_kind,
+    describe,
+    located,
+)
 from kfac_ref.optimizer.training import History
 
 
-def numbers(what: str, values: Any) -> np.ndarray:
-    """The values on the host: one at least, all finite. ValueRangeError, NotFinite."""
-    found = np.asarray(to_numpy(values) if hasattr(values, "dtype") else values)
+def numbers(what: str, values: Any, axes: tuple[int, ...] = (1,)) -> np.ndarray:
+    """Real numbers on the host: one at least, all finite, along so many axes.
+
+    KfacTypeError, ShapeError, ValueRangeError, NotFinite, BackendError.
+    """
+    found = _array(what, values)
+    if found.ndim not in axes:
+        raise ShapeError(
+            f"{what}: expected numbers along {' or '.join(map(str, axes))} axes, found "
+            f"an array of shape {found.shape}"
+        )
     some(what, found.ravel(), "number")
     check_finite(what, found)
     return found
+
+
+def _array(what: str, values: Any) -> np.ndarray:
+    if not isinstance(values, list | tuple | range):
+        with located(what):
+            return to_numpy(values)
+    try:
+        found = np.asarray(values)
+    except (KfacError, TypeError, ValueError):  # ragged, or something else inside
+        found = np.asarray(None)
+    if found.dtype.kind not in "iuf":
+        raise KfacTypeError(f"{what}: expected numbers, found {describe(values)}")
+    return found
+
+
+def named(what: str, values: Any, of: str, empty: bool = False) -> Mapping:
+    """`values`, if a dict, not empty. KfacTypeError, ValueRangeError."""
+    if not isinstance(values, Mapping):
+        raise KfacTypeError(
+            f"{what}: expected a dict, the name of each {of} and what is drawn of it; "
+            f"found {describe(values)}"
+        )
+    return values if empty else some(what, values, of)
+
+
+def several(what: str, values: Any, of: str) -> Sequence:
+    """`values`, if a list or tuple, not empty. KfacTypeError, ValueRangeError."""
+    if not isinstance(values, list | tuple):
+        raise KfacTypeError(
+            f"{what}: expected a list, one {of} or more, found {describe(values)}"
+        )
+    return some(what, values, of)
+
+
+def words(what: str, *texts: Any) -> None:
+    """KfacTypeError unless they are strings."""
+    for text in texts:
+        if not isinstance(text, str):
+            raise KfacTypeError(f"{what}: expected words, found {describe(text)}")
 
 
 def some(what: str, values: Any, of: str) -> Any:
@@ -27,7 +83,7 @@ def some(what: str, values: Any, of: str) -> Any:
     return values
 
 
-def same_length(what: str, values: Sequence, other: str, others: Sequence) -> None:
+def same_length(what: str, values: Any, other: str, others: Any) -> None:
     """ShapeError unless both have the same number of entries."""
     if len(values) != len(others):
         raise ShapeError(
@@ -38,6 +94,7 @@ def same_length(what: str, values: Sequence, other: str, others: Sequence) -> No
 
 def known(where: str, history: History, what: str) -> np.ndarray:
     """Where `what` of a history has a number, (updates,): at least once, all finite."""
+    check_kind(where, history, History, "as of train(...).history")
     values = np.asarray(getattr(history, what))
     there = ~np.isnan(values)  # NaN: there was no evaluation
     some(f"{where}.{what}", values[there], "update with a number")

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from kfac_ref.errors import check_finite, check_number
 from kfac_ref.optimizer.training import History
-from kfac_ref.plotting.inputs import known, scale, some
+from kfac_ref.plotting.inputs import known, named, same_length, scale, several, words
 from kfac_ref.plotting.style import look, new_figure, styled, tall
 from kfac_ref.plotting.words import folded, legend_beside, shortened
 
@@ -21,14 +24,21 @@ def race_figure(
     """The watched loss less `floor`, by update and by second, under the two titles.
 
     An axis is logarithmic unless a number is zero or negative. ValueRangeError if there
-    is no contestant, or one without a run or an evaluation; NotFinite if one is not.
+    is no contestant, or one without a run or an evaluation; NotFinite if one is not;
+    KfacTypeError for what is no dict of lists of histories.
     """
-    some("histories", histories, "contestant")
+    named("histories", histories, "contestant")
+    several("titles", titles, "title")
+    words("titles", *titles)
+    words("what", what)
+    same_length("titles", titles, "a pair", (0, 1))
+    floor = check_number("floor", floor)
+    check_finite("floor", np.asarray(floor))
     figure = new_figure(10.0, tall(1 + len(histories), 3.9))
     panels = figure.subplots(1, 2, sharey=True)
     curves, drawn = [], ([], [], [])  # type: ignore[var-annotated]
     for i, (name, runs) in enumerate(histories.items()):
-        for seed, history in enumerate(some(f"histories[{name!r}]", runs, "run")):
+        for seed, history in enumerate(several(f"histories[{name!r}]", runs, "run")):
             there = known(f"histories[{name!r}][{seed}]", history, "evaluation")
             value = history.evaluation[there] - floor
             columns = (history.update[there], history.seconds[there])

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from kfac_ref.errors import KfacTypeError, check_count, check_kind, describe
 from kfac_ref.extras import optional
 from kfac_ref.files import write_whole
 from kfac_ref.plotting.words import literal
@@ -46,6 +47,7 @@ STYLE: dict[Any, Any] = {
 
 def look(i: int) -> dict[str, Any]:
     """Colour, line and marker of curve i, for `plot`: 48 different ones."""
+    i = check_count("i", i, least=0)
     turn = i // len(KINDS)
     found = {"color": KINDS[i % 4], "linestyle": LINES[(i + turn) % 4]}
     return found | {"marker": ("", "o", "s")[turn // 4 % 3], "markevery": 0.1}
@@ -55,6 +57,7 @@ def shades(count: int) -> list[dict[str, Any]]:
     """Colour and line of curves for the values of a knob: first light, last dark."""
     from matplotlib import colormaps
 
+    count = check_count("count", count, least=0)
     last = max(count - 1, 1)
     return [
         {"color": colormaps["magma"](0.86 * (1 - i / last)), "linestyle": LINES[i % 4]}
@@ -64,6 +67,9 @@ def shades(count: int) -> list[dict[str, Any]]:
 
 def styled(draw: Callable) -> Callable:
     """Draw in our style, whatever the caller's is; ExtraMissing without matplotlib."""
+
+    if not callable(draw):
+        raise KfacTypeError(f"draw: expected a function, found {describe(draw)}")
 
     @functools.wraps(draw)
     def drawn(*args: Any, **options: Any) -> Any:
@@ -85,9 +91,15 @@ def _our_style() -> Iterator[None]:
 
 
 def save(figure: Any, path: str | Path) -> Path:
-    """Write a PNG: whole or not at all, without date or version inside."""
+    """Write a PNG: whole or not at all, without date or version inside.
+
+    KfacTypeError for what is no figure or no path; OSError.
+    """
     content = io.BytesIO()
     with _our_style():
+        from matplotlib.figure import Figure
+
+        check_kind("figure", figure, Figure, "as these functions draw")
         figure.savefig(content, format="png")
     return write_whole(path, few_colours(content.getvalue()))
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
 from typing import Any
+
+from kfac_ref.errors import check_kind
 
 LONGEST = 26  # characters of a name in a figure, LEGEND of one with its number
 LEGEND = 36
@@ -45,8 +46,15 @@ def literal(figure: Any) -> None:
             text.set_parse_math(False)
 
 
-def legend_beside(ax: Any, curves: Sequence[Any], **options: Any) -> Any:
+def legend_beside(ax: Any, curves: list[Any], **options: Any) -> Any:
     """The labels of the curves right of the axes, where nothing can be under them."""
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+
+    check_kind("ax", ax, Axes, "of matplotlib")
+    check_kind("curves", curves, list, "as ax.plot gives it")
+    for curve in curves:
+        check_kind("curves", curve, Artist, "as ax.plot gives them")
     legend = ax.legend(
         curves,
         ["-"] * len(curves),  # matplotlib leaves out what begins with "_"
