@@ -7,11 +7,10 @@ that fits, so `except ValueError` works as usual.
 from __future__ import annotations
 
 import difflib
-import inspect
 import math
 import operator
 import reprlib
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from itertools import islice
@@ -169,34 +168,13 @@ def choose(
     )
 
 
-def suggestion(name: Any, known: Iterable[str]) -> str:
+def suggestion(name: Any, known: Iterable[str], cutoff: float = 0.4) -> str:
     """did you mean 'samples'? (for 'sample'); nothing where no word is near."""
     folded = {k.lower(): k for k in known}  # so that 'same' is near to 'SAME'; the
     # last of those that differ in nothing else
     word = name.lower() if isinstance(name, str) else ""
-    near = difflib.get_close_matches(word, folded, n=1, cutoff=0.4)
+    near = difflib.get_close_matches(word, folded, n=1, cutoff=cutoff)
     return f"did you mean {folded[near[0]]!r}? " if near else ""
-
-
-def check_parameters(
-    where: str, function: Callable[..., Any], given: Iterable[str], own: str = ""
-) -> None:
-    """ValueRangeError unless these are parameters of a function, besides its first.
-
-    All that have no default must be there. `own` are words that `where` takes itself.
-    """
-    takes = list(inspect.signature(function).parameters.values())[1:]
-    names = [parameter.name for parameter in takes]
-    for name in given:
-        if name not in names:
-            known = ", ".join(own.split() + names) or "none"
-            hint = suggestion(name, own.split() + names)
-            raise ValueRangeError(
-                f"{where}: unknown argument {name!r}: {hint}known: {known}"
-            )
-    for parameter in takes:
-        if parameter.default is parameter.empty and parameter.name not in given:
-            raise ValueRangeError(f"{where}: needs {parameter.name}=...")
 
 
 def require(fits: bool, what: str, expected: str, found: object) -> None:

@@ -17,6 +17,7 @@ from functools import partial
 import numpy as np
 
 from kfac_ref.backend import Array, get_xp
+from kfac_ref.calls import door
 from kfac_ref.errors import (
     KfacTypeError,
     ShapeError,
@@ -139,6 +140,7 @@ def _selected_g(
     return [g[i] for i in blocks]
 
 
+@door
 def propagate(
     network: Network,
     params: list[Array],
@@ -281,6 +283,7 @@ def _check_given(estimate: Estimate, network: Network, y: Array, rng: object) ->
         raise Unsupported(f"{network!r} has no parameters, and so no curvature")
 
 
+@door
 def given_pairs(
     a: list[Array], g: list[Array], names: list[str] | None = None, memory: int = MEMORY
 ) -> Pairs:

@@ -18,7 +18,14 @@ from typing import Any
 import numpy as np
 
 from kfac_ref.backend import get_xp
-from kfac_ref.errors import check_count, check_flag, check_number, check_real
+from kfac_ref.calls import check_words, words_of
+from kfac_ref.errors import (
+    KfacTypeError,
+    check_count,
+    check_flag,
+    check_number,
+    check_real,
+)
 
 
 class Value:
@@ -26,6 +33,16 @@ class Value:
 
     __array_ufunc__ = None  # `array == value` is False, not an array of answers
     __hash__ = None  # type: ignore[assignment]
+
+    def __new__(cls, *args: Any, **options: Any) -> Any:
+        """Looks at the words alone; a copy is made without any."""
+        kind: Any = cls
+        known = words_of(kind)
+        if known is not None:
+            check_words(cls.__name__, known, options)
+        if known == [] and args:  # nobody else would look at them
+            raise KfacTypeError(f"{cls.__name__}: takes no arguments, found {args!r}")
+        return super().__new__(cls)
 
     def __post_init__(self) -> None:
         """The fields of a dataclass that are int, float or bool become Python's own."""

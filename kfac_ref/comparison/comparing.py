@@ -14,6 +14,7 @@ from time import perf_counter
 from typing import Any
 
 from kfac_ref.backend import Array, get_xp
+from kfac_ref.calls import door
 from kfac_ref.comparison.damped_inside import diagonal_blocks
 from kfac_ref.comparison.distances import (
     angle_between,
@@ -53,6 +54,7 @@ def timed(build: Callable[..., SymmetricMatrix], *args: Any, **options: Any) -> 
     return Built(build(*args, **options), perf_counter() - start)
 
 
+@door
 def compare(
     exact: SymmetricMatrix,
     approximations: Mapping[str, SymmetricMatrix | Built],

@@ -11,6 +11,7 @@ from __future__ import annotations
 from itertools import accumulate, pairwise
 
 from kfac_ref.backend import Array
+from kfac_ref.calls import door
 from kfac_ref.errors import ValueRangeError, describe
 from kfac_ref.matrices import BlockDiagonalMatrix, DenseMatrix, SymmetricMatrix
 from kfac_ref.matrices.base import check_matrix
@@ -62,6 +63,7 @@ class DampedInside(SymmetricMatrix):
             )
 
 
+@door
 def diagonal_blocks(matrix: SymmetricMatrix, sizes: list[int]) -> list[SymmetricMatrix]:
     """The diagonal blocks of those sizes: the matrix's own where it has them."""
     if isinstance(matrix, DampedInside):

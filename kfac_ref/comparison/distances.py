@@ -18,6 +18,7 @@ import numpy as np
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 from kfac_ref.backend import Array, asarray, get_xp, to_numpy
+from kfac_ref.calls import door
 from kfac_ref.errors import ShapeError, ValueRangeError, check_shape
 from kfac_ref.limits import norm
 from kfac_ref.matrices import SymmetricMatrix
@@ -25,6 +26,7 @@ from kfac_ref.matrices.base import check_matrix
 from kfac_ref.matrices.definite import check_damping
 
 
+@door
 def relative_frobenius_error(
     approximation: SymmetricMatrix, exact: SymmetricMatrix
 ) -> float:
@@ -33,6 +35,7 @@ def relative_frobenius_error(
     return norm(D) / not_zero(exact, exact.frobenius_norm())
 
 
+@door
 def relative_spectral_error(
     approximation: SymmetricMatrix, exact: SymmetricMatrix
 ) -> float:
@@ -51,6 +54,7 @@ def not_zero(exact: SymmetricMatrix, size: float) -> float:
     return size
 
 
+@door
 def inverse_error(
     approximation: SymmetricMatrix, exact: SymmetricMatrix, damping: float
 ) -> float:
@@ -62,6 +66,7 @@ def inverse_error(
     )
 
 
+@door
 def angle(
     approximation: SymmetricMatrix,
     exact: SymmetricMatrix,
@@ -72,6 +77,7 @@ def angle(
     return angle_between(*_solved(approximation, exact, gradient, damping))
 
 
+@door
 def damped_norm_ratio(
     approximation: SymmetricMatrix,
     exact: SymmetricMatrix,
@@ -97,6 +103,7 @@ def _solved(
     return approximation.solve(gradient, damping), exact.solve(gradient, damping)
 
 
+@door
 def spectral_norm(matrix: Array) -> float:
     """Largest absolute eigenvalue of a symmetric array, to rounding (ARPACK, CPU)."""
     size = len(matrix)
@@ -114,6 +121,7 @@ def spectral_norm(matrix: Array) -> float:
     return abs(float(value[0]))
 
 
+@door
 def angle_between(u: Array, v: Array) -> float:
     """Degrees between two vectors, accurate for small angles, too (Kahan)."""
     check_direction("angle", u, v)
@@ -138,6 +146,7 @@ def _unit(v: Array) -> Array:
     return v / get_xp(v).linalg.norm(v)
 
 
+@door
 def damped_norm(v: Array, exact: SymmetricMatrix, damping: float) -> float:
     """sqrt(v^T (F + lambda I) v)."""
     damping, size = check_damping(damping), norm(v)

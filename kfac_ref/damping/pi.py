@@ -26,6 +26,7 @@ import math
 from collections.abc import Callable
 
 from kfac_ref.backend import Array, eigvalsh, get_xp
+from kfac_ref.calls import door
 from kfac_ref.errors import ValueRangeError, check_kind, check_number, describe
 from kfac_ref.limits import norm
 from kfac_ref.matrices import KroneckerProduct
@@ -87,6 +88,7 @@ def find_pi(matrix: KroneckerProduct, pi: float | str = "trace") -> float:
     return math.sqrt(size_A / size_G)
 
 
+@door
 def trace_pi(matrix: KroneckerProduct) -> float:
     """pi = sqrt((tr A / d_in) / (tr G / d_out)), Martens & Grosse 2015, section 6.3."""
     return find_pi(matrix, "trace")

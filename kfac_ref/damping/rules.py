@@ -34,6 +34,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from kfac_ref.backend import Array, eigh, get_xp
+from kfac_ref.calls import check_parameters, door
 from kfac_ref.damping.parts import (
     add,
     add_to_scale_shift,
@@ -47,7 +48,6 @@ from kfac_ref.errors import (
     KfacTypeError,
     ShapeError,
     check_flag,
-    check_parameters,
     describe,
     located,
 )
@@ -65,6 +65,7 @@ from kfac_ref.words import translate
 Rule = Callable[[Any, float], SymmetricMatrix]
 
 
+@door
 def tikhonov(matrix: SymmetricMatrix, damping: float) -> SymmetricMatrix:
     """M + lambda I, exactly: of the whole matrix or block by block.
 
@@ -81,6 +82,7 @@ def tikhonov(matrix: SymmetricMatrix, damping: float) -> SymmetricMatrix:
     return on_blocks(matrix, rule, "Tikhonov damping")
 
 
+@door
 def factored_tikhonov(
     matrix: Any,
     damping: float,
@@ -107,6 +109,7 @@ def factored_tikhonov(
     return on_blocks(matrix, rule, "factored Tikhonov damping")
 
 
+@door
 def same_on_each_factor(matrix: SymmetricMatrix, damping: float) -> SymmetricMatrix:
     """(A + lambda I) (x) (G + lambda I): of curvlinops, and of kfac-pytorch's inverses.
 
@@ -121,6 +124,7 @@ def same_on_each_factor(matrix: SymmetricMatrix, damping: float) -> SymmetricMat
     return on_blocks(matrix, rule, words)
 
 
+@door
 def separate(
     matrix: SymmetricMatrix,
     activations: float,
@@ -159,6 +163,7 @@ def separate(
     return on_blocks(matrix, rule, "separate damping")
 
 
+@door
 def by_kind(
     matrix: Any,
     damping: float,
@@ -182,6 +187,7 @@ def by_kind(
     return on_blocks(matrix, rule, "damping by kind")
 
 
+@door
 def block_by_block(
     matrix: SymmetricMatrix,
     damping: float,
@@ -227,14 +233,15 @@ RULES: dict[str, Callable[..., SymmetricMatrix]] = {
 def damp(matrix: SymmetricMatrix, rule: str, **parameters: Any) -> SymmetricMatrix:
     """The matrix damped by the rule of that name, with its parameters.
 
-    Raises UnknownName, and ValueRangeError for parameters that the rule does not take,
+    Raises UnknownName, and KfacTypeError for parameters that the rule does not take,
     or that it lacks.
     """
     function = RULES[translate("damping rule", rule, RULES)]
-    check_parameters(f"damping rule {rule!r}", function, parameters)
+    check_parameters(f"damp, rule {rule!r}", function, parameters)
     return function(matrix, **parameters)
 
 
+@door
 def by_eigendecomposition(matrix: SymmetricMatrix) -> SymmetricMatrix:
     """The same damped matrix, factorised here, once, and without Cholesky.
 

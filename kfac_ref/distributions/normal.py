@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kfac_ref.backend import Array, asarray, get_xp
+from kfac_ref.calls import door
 from kfac_ref.distributions.base import Diagonal, check_dtype
 from kfac_ref.errors import (
     ShapeError,
@@ -57,6 +58,7 @@ class Normal(Diagonal):
         return z + math.sqrt(self.variance) * _standard_normal(z, z.shape, rng, samples)
 
 
+@door
 def squared_error() -> Normal:
     """|y - z|^2, without a half: the normal distribution of variance 1/2, F_z = 2 I.
 

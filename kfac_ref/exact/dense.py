@@ -8,6 +8,7 @@ The exact Fisher is nothing special: all columns of the output Fisher's root
 from __future__ import annotations
 
 from kfac_ref.backend import Array, get_xp
+from kfac_ref.calls import door
 from kfac_ref.errors import check_count
 from kfac_ref.exact.products import CurvatureProduct, check_block
 from kfac_ref.limits import check_room, quiet_overflow
@@ -17,6 +18,7 @@ from kfac_ref.pairs import MEMORY, propagate
 from kfac_ref.structures.dense import dense_blocks
 
 
+@door
 def fisher_matrix(
     network: Network,
     params: list[Array],
@@ -28,6 +30,7 @@ def fisher_matrix(
     return _matrix(network, params, x, None, "fisher", block, memory)
 
 
+@door
 def ggn_matrix(
     network: Network,
     params: list[Array],
@@ -43,6 +46,7 @@ def ggn_matrix(
     return _matrix(network, params, x, y, "ggn", block, memory)
 
 
+@door
 def empirical_fisher_matrix(
     network: Network,
     params: list[Array],

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from kfac_ref.backend import Array, get_xp, linear_operator, on_rows
+from kfac_ref.calls import door
 from kfac_ref.errors import BackendError
 from kfac_ref.exact.products import check_block
 from kfac_ref.extras import optional
@@ -81,6 +82,7 @@ class HessianProduct(Value):
         return linear_operator(like, shape, matvec=p, rmatvec=p, matmat=p, rmatmat=p)
 
 
+@door
 @quiet_overflow
 def hessian_matrix(
     network: Network, params: list[Array], x: Array, y: Array, block: int | None = None

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kfac_ref.calls import door
 from kfac_ref.errors import ValueRangeError, check_count
 from kfac_ref.values import Value
 
@@ -20,6 +21,7 @@ Initializer = Callable[..., np.ndarray]
 Fans = tuple[int, int] | None
 
 
+@door
 def glorot(
     rng: np.random.Generator, shape: tuple[int, int], bias: bool, fans: Fans = None
 ) -> np.ndarray:
@@ -30,6 +32,7 @@ def glorot(
     return _with_bias(rng.uniform(-limit, limit, (d_in, d_out)), bias, 0.0)
 
 
+@door
 def lecun(
     rng: np.random.Generator, shape: tuple[int, int], bias: bool, fans: Fans = None
 ) -> np.ndarray:
@@ -37,6 +40,7 @@ def lecun(
     return _normal(rng, shape, bias, fans, 1.0)
 
 
+@door
 def he(
     rng: np.random.Generator, shape: tuple[int, int], bias: bool, fans: Fans = None
 ) -> np.ndarray:

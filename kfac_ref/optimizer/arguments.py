@@ -11,11 +11,12 @@ from kfac_ref.network import Network
 
 
 def check_optimizer(optimizer: Any) -> None:
-    """KfacTypeError unless it can make a state, and a step."""
-    if not all(callable(getattr(optimizer, name, None)) for name in ("init", "step")):
+    """KfacTypeError unless it has what `train` calls; a class has not."""
+    there = all(callable(getattr(optimizer, name, None)) for name in ("init", "step"))
+    if isinstance(optimizer, type) or not there:
         raise KfacTypeError(
-            "optimizer: expected one with init and step, such as KFAC(network), found "
-            f"{describe(optimizer)}"
+            "optimizer: expected an instance with init and step, such as "
+            f"KFAC(network), found {describe(optimizer)}"
         )
 
 

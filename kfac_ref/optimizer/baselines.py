@@ -57,6 +57,7 @@ class Baseline(Value):
     """What the baselines share."""
 
     state_type: ClassVar[type]  # what `init` makes, and `step` takes
+    may_change: ClassVar[tuple[str, ...]] = ("learning_rate",)  # see origin.py
 
     network: Network
     learning_rate: float | Schedule
@@ -166,6 +167,7 @@ class Adam(Baseline):
     """
 
     state_type = AdamState
+    may_change = ("learning_rate", "epsilon")
 
     beta_1: float = 0.9
     beta_2: float = 0.999

@@ -16,12 +16,14 @@ from typing import Any
 import numpy as np
 
 from kfac_ref.backend import Array, asarray
+from kfac_ref.calls import door
 from kfac_ref.errors import ShapeError, check_count, require
 from kfac_ref.optimizer.baselines import Number, at
 from kfac_ref.optimizer.schedules import Bounded, Exponential, Schedule
 from kfac_ref.optimizer.state import Place
 
 
+@door
 def growing_batches(first: int, last: int, update: int = 500) -> Schedule:
     """m_k = min(m_1 exp((k - 1) / b), N) in update k, b such that m_update = N.
 

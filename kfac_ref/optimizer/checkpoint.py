@@ -1,38 +1,39 @@
 """A training put aside: the state of an optimizer and of its generator in one file.
 
 The file is an .npz (archive.py), written whole or not at all. Its JSON names format,
-version, optimizer and network, and holds the state: `np.load(path)["header"]` shows it.
+version, optimizer, options and network (origin.py), and holds the state:
+`np.load(path)["header"]` shows it.
 
 A restored run goes on bit for bit, in the middle of an epoch, too, if the optimizer has
-the options that it had and `train` the same data. Those are not in the file; but a
-MovingAverage is part of the state, and comes from the file.
+the options that it had and `train` the same data and batch size. Those two are not in
+the file. Options without which the state would mean something else are compared; those
+that only say how to go on, the learning rate for instance, are not.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kfac_ref.backend import Array, asarray, to_numpy
-from kfac_ref.errors import KfacError, check_generator, choose, describe
+from kfac_ref.calls import door
+from kfac_ref.errors import KfacError, check_generator, choose
 from kfac_ref.files import check_path, write_whole
-from kfac_ref.network import Network
+from kfac_ref.network import check_network
 from kfac_ref.optimizer.archive import CheckpointError, pack, unpack
 from kfac_ref.optimizer.arguments import check_optimizer
 from kfac_ref.optimizer.encoding import Decoder, encode
 from kfac_ref.optimizer.expected import check_state
+from kfac_ref.optimizer.origin import check_origin, origin
 
-FORMAT, VERSION = "kfac_ref checkpoint", 2
-HEADER = {"format", "version", "optimizer", "network", "generator", "state"}
 GENERATORS = ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")
 
 
+@door
 def save_state(
     path: str | Path, optimizer: Any, state: Any, rng: np.random.Generator
 ) -> Path:
@@ -44,17 +45,14 @@ def save_state(
     that is not NumPy's, CheckpointError, OSError.
     """
     check_path("path", path)
-    check_optimizer(optimizer)
+    _check_optimizer(optimizer)
     check_state(optimizer, state)
     check_generator(rng)
     arrays: list[Array] = []
     bits = rng.bit_generator.state
     choose("bit generator", bits["bit_generator"], GENERATORS)
     header = {
-        "format": FORMAT,
-        "version": VERSION,
-        "optimizer": type(optimizer).__name__,
-        "network": _describe(optimizer.network),
+        **origin(optimizer),
         "generator": encode(bits, arrays),
         "state": encode(state, arrays),
     }
@@ -64,6 +62,7 @@ def save_state(
     return write_whole(path, content)
 
 
+@door
 def load_state(
     path: str | Path, optimizer: Any, like: Array | None = None
 ) -> tuple[Any, np.random.Generator]:
@@ -71,10 +70,11 @@ def load_state(
 
     The arrays are made on the backend of `like`, or on the current one. Raises
     CheckpointError for a file that is truncated, altered, of another network, optimizer
-    or version, or something else; OSError for one that cannot be read.
+    or version, of other options (each is named), or something else; OSError for one
+    that cannot be read. Files of versions 1 and 2 have no options to compare.
     """
     check_path("path", path)
-    check_optimizer(optimizer)
+    _check_optimizer(optimizer)
     like = asarray(np.zeros(0), like=like)
     content = Path(path).read_bytes()
     with _refusing(path), np.errstate(all="ignore"):
@@ -85,13 +85,19 @@ def _restore(
     content: bytes, optimizer: Any, like: Array
 ) -> tuple[Any, np.random.Generator]:
     header, on_host = unpack(content)
-    _check_origin(header, optimizer)
+    check_origin(header, optimizer)
     if header["version"] == 1:  # had no place in an epoch
         header["state"]["place"] = None
     decoder = Decoder([asarray(array, like=like) for array in on_host])
     state = decoder.decode(header["state"], "state")
     check_state(optimizer, state)
     return state, _generator(Decoder(on_host).decode(header["generator"], "generator"))
+
+
+def _check_optimizer(optimizer: Any) -> None:
+    """KfacTypeError: it is not the file's fault if something else was given."""
+    check_optimizer(optimizer)
+    check_network(getattr(optimizer, "network", None))
 
 
 def _generator(bits: Any) -> np.random.Generator:
@@ -128,30 +134,3 @@ def _refusing(path: str | Path, what: str = "") -> Iterator[None]:
             f"{path}: {what}its parts do not fit together: {type(error).__name__}: "
             f"{error}"
         ) from error
-
-
-def _describe(network: Network) -> list[str]:
-    """A line for each block, and one for the whole."""
-    blocks = zip(network.names, network.shapes, strict=True)
-    whole = re.sub(r" at 0x\w+", "", repr(network))  # of layers without a repr
-    return [*(f"{name}, W {d} x {o}" for name, (d, o) in blocks), whole]
-
-
-def _check_origin(header: Any, optimizer: Any) -> None:
-    """CheckpointError unless of our format, of this optimizer and of its network."""
-    name = type(optimizer).__name__
-    for what, key, known in (
-        ("format", "format", [FORMAT]),
-        ("version of the format", "version", [VERSION, 1]),
-        ("optimizer", "optimizer", [name]),
-    ):
-        if header[key] not in known:
-            raise CheckpointError(
-                f"{what}: expected {known[0]!r}, found {describe(header[key])}"
-            )
-    if header.keys() != HEADER:
-        raise CheckpointError(f"header: expected {', '.join(sorted(HEADER))}")
-    ours = _describe(optimizer.network)
-    for e, f in zip_longest(ours, header["network"], fillvalue="nothing more"):
-        if e != f:
-            raise CheckpointError(f"of another network: expected {e}, found {f}")

@@ -71,6 +71,13 @@ class HessianFree(Baseline):
     """
 
     state_type = HessianFreeState
+    may_change = (
+        "learning_rate",
+        "lambda_rule",
+        "iterations",
+        "tolerance",
+        "warm_start",
+    )
 
     learning_rate: float | Schedule = 1.0
     lambda_: float = 1.0

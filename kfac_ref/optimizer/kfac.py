@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,7 @@ from kfac_ref.quadratic_model import QuadraticModel, quadratic_model, reduction_
 Model = Callable[[Array], QuadraticModel | None]  # of a direction and the last update
 
 
+@dataclass(frozen=True, eq=False)
 class KFAC(Options):
     """Algorithm 2, with these options."""
 

@@ -40,6 +40,7 @@ class NaturalGradient(Baseline):
     """
 
     state_type = NaturalGradientState
+    may_change = ("learning_rate", "lambda_", "matrix", "limit")
 
     learning_rate: float | Schedule = 1.0
     lambda_: float = 0.0

@@ -68,6 +68,13 @@ SHARES = ("tau_1", "tau_2", "position_share")
 class Options(Value):
     """The options of K-FAC."""
 
+    may_change = (  # while it is resumed; see origin.py
+        "statistics_every", "tau_1", "position_share", "inverse_every",
+        "inverse_early", "gamma_every", "gamma_factor", "norm_constraint", "clip",
+        "learning_rate", "momentum", "matrix", "tau_2", "lambda_rule",
+        "damping_in_ratio", "weight_decay", "reject",
+    )  # fmt: skip
+
     network: Network
     # statistics: questions 1 and 2
     structure: Structures = "kronecker"  # one, or one for each layer

@@ -21,12 +21,14 @@ from typing import Any, Protocol
 import numpy as np
 
 from kfac_ref.backend import Array
+from kfac_ref.calls import door
 from kfac_ref.errors import (
     KfacTypeError,
     ShapeError,
     check_count,
     check_flag,
     check_generator,
+    check_number,
     check_real,
     describe,
     require,
@@ -92,6 +94,7 @@ class TrainingDiverged(Diverged):
         self.args = (f"in update {run.state.step + 1}: {error}",)
 
 
+@door
 def train(
     optimizer: Optimizer,
     start: Any,
@@ -124,7 +127,7 @@ def train(
         expected = "a number or a schedule"
         batch_size = check_real("batch_size", batch_size, expected)
     state = optimizer.init([*start]) if isinstance(start, list | tuple) else start
-    if not hasattr(state, "step"):
+    if isinstance(state, type) or not hasattr(state, "step"):
         raise KfacTypeError(
             "start: expected parameters, a list, or a state of the optimizer, found "
             f"{describe(start)}"
@@ -204,7 +207,8 @@ def _check_length(
 
 def _evaluate(optimizer: Optimizer, state: Any, evaluation: Any) -> float:
     if callable(evaluation):
-        return float(evaluation(state))
+        expected = "a number from the function"
+        return check_number("evaluation", evaluation(state), expected)
     x, y = evaluation
     return float(optimizer.network.loss(optimizer.params(state), x, y))
 

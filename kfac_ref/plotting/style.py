@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from kfac_ref.calls import door
 from kfac_ref.errors import KfacTypeError, check_count, check_kind, describe
 from kfac_ref.extras import optional
 from kfac_ref.files import write_whole
@@ -78,7 +79,7 @@ def styled(draw: Callable) -> Callable:
             literal(figure)
             return figure
 
-    return drawn
+    return door(drawn)
 
 
 @contextmanager

@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from kfac_ref.backend import Array
-from kfac_ref.errors import check_kind, check_parameters
+from kfac_ref.calls import check_parameters
+from kfac_ref.errors import check_kind
 from kfac_ref.estimates import Estimate
 from kfac_ref.matrices import SymmetricMatrix
 from kfac_ref.network import Network
@@ -50,14 +51,17 @@ STRUCTURES: dict[str, Callable[..., SymmetricMatrix]] = {
 def make_structure(name: str, pairs: Pairs, **options: Any) -> SymmetricMatrix:
     """The structure of that name, or of another library's word for it.
 
-    Raises UnknownName, with the closest name; ValueRangeError for options that it does
+    Raises UnknownName, with the closest name; KfacTypeError for options that it does
     not take, or that it lacks.
     """
     check_kind("name", name, str, f"one of {', '.join(STRUCTURES)}; then the pairs")
     function = STRUCTURES[translate("structure", name, STRUCTURES)]
     check_kind("pairs", pairs, Pairs, "as propagate(...) gives them")
-    check_parameters(f"structure {name!r}", function, options)
+    check_parameters(f"make_structure, structure {name!r}", function, options)
     return function(pairs, **options)
+
+
+OWN = "structure estimate y rng samples memory"  # options of `curvature`
 
 
 def curvature(
@@ -80,7 +84,7 @@ def curvature(
     """
     function = STRUCTURES[translate("structure", structure, STRUCTURES)]
     where = f"curvature, structure {structure!r}"
-    check_parameters(where, function, options, own="y rng samples memory")
+    check_parameters(where, function, options, own=OWN)
     pairs = propagate(
         network, params, x, estimate, y=y, rng=rng, samples=samples, memory=memory
     )
