@@ -33,6 +33,7 @@ from kfac_ref.optimizer import (
     MovingAverage,
     NaturalGradient,
     load_state,
+    origin,
     save_state,
     train,
 )
@@ -316,7 +317,8 @@ def test_the_average_of_another_structure(files, tmp_path):
         ("eigenvalue_corrected", "'eigenvalue_corrected' has no mean"),
     ):
         other = KFAC(net, **options, structure=structure)
-        says((other, files["K-FAC"][1]), files["K-FAC"][2], message)
+        content = changed(files["K-FAC"][2], ("options",), origin.options(other))
+        says((other, files["K-FAC"][1]), content, message)
     content = changed(files["K-FAC"][2], ("state", "average", "variant"), "latest")
     header, arrays = unpack(content)
     header["state"]["average"]["value"]["blocks"].pop()
@@ -473,11 +475,37 @@ def test_what_is_saved_is_loaded_before(tmp_path, monkeypatch):
     assert path.read_bytes() == content
 
 
+@pytest.mark.parametrize(
+    ("part", "value", "message"),
+    [
+        (("options",), None, "options: expected structure, .*, found None"),
+        (("options",), "x", "options: expected structure, .*, found 'x'"),
+        (("options",), {}, "options: expected structure, .*, found {}"),
+        (("options", "more"), "x", "options: expected structure, .*, found {"),
+        (("options", "l2"), 1, "of other options: l2: expected 1e-05, found 1;"),
+        (("options", "l2"), deep(40), r"of other options: l2: .*, found \[\["),
+        (("options", "l2"), "x" * 10**6, "l2: expected 1e-05, found x{200};"),
+    ],
+)
+def test_options_of_another_kind(files, part, value, message):
+    says(files["K-FAC"], changed(files["K-FAC"][2], part, value), message)
+
+
+def test_a_file_of_the_second_version_has_no_options(files):
+    optimizer, path, content, _ = files["Adam"]
+    header, arrays = unpack(content)
+    header["version"] = 2
+    del header["options"]
+    path.write_bytes(pack(header, arrays))
+    other = Adam(optimizer.network, 0.1, beta_1=0.3)
+    assert load_state(path, other)[0] == load_state(path, optimizer)[0]
+
+
 def test_a_file_of_the_first_version_begins_a_new_epoch(files):
     optimizer, path, content, _ = files["Adam"]
     header, arrays = unpack(content)
     header["version"] = 1
-    del header["state"]["place"]
+    del header["state"]["place"], header["options"]
     path.write_bytes(pack(header, arrays))
     state, _ = load_state(path, optimizer)
     assert state.place is None and state.step == 2

@@ -199,20 +199,20 @@ def test_labels_and_generator_may_always_be_given_and_are_looked_at(problem, rng
 
 def test_an_unknown_argument_is_that_of_the_call_and_has_a_near_one(problem):
     net, params, x, _ = problem
-    with pytest.raises(ValueRangeError) as caught:
+    with pytest.raises(KfacTypeError) as caught:
         curvature(net, params, x, sample=3)
     assert str(caught.value) == (
         "curvature, structure 'kronecker': unknown argument 'sample': did you mean "
-        "'samples'? known: y, rng, samples, memory"
+        "'samples'? known: structure, estimate, y, rng, samples, memory"
     )
-    with pytest.raises(ValueRangeError, match="unknown .*'damp'.*did you mean 'dampin"):
+    with pytest.raises(KfacTypeError, match="unknown .*'damp'.*did you mean 'dampin"):
         curvature(net, params, x, "block_tridiagonal", damp=0.1)
-    with pytest.raises(ValueRangeError, match="'block_tridiagonal': needs damping="):
+    with pytest.raises(KfacTypeError, match="'block_tridiagonal': needs damping="):
         curvature(net, params, x, "block_tridiagonal")
     K = curvature(net, params, x)
-    with pytest.raises(ValueRangeError, match="'separate'.*'act'.*'activations'"):
+    with pytest.raises(KfacTypeError, match="'separate'.*'act'.*'activations'"):
         damp(K, "separate", act=0.1, errors=0.1)
-    with pytest.raises(ValueRangeError, match="'separate': needs errors="):
+    with pytest.raises(KfacTypeError, match="'separate': needs errors="):
         damp(K, "separate", activations=0.1)
 
 

@@ -9,6 +9,7 @@ import math
 import re
 import zipfile
 from dataclasses import replace
+from itertools import permutations
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,6 +21,7 @@ from kfac_ref.damping import tikhonov
 from kfac_ref.distributions import Categorical, squared_error
 from kfac_ref.errors import (
     BackendError,
+    KfacError,
     KfacTypeError,
     ShapeError,
     UnknownName,
@@ -206,7 +208,8 @@ def test_numpy_reads_the_file_and_the_same_state_gives_the_same_bytes(tmp_path, 
     with np.load(path, allow_pickle=False) as file:
         header = json.loads(str(file["header"]))
         theta = file[f"array_{header['state']['theta']['array']}"]
-    assert (header["version"], header["optimizer"]) == (2, "KFAC")
+    assert (header["version"], header["optimizer"]) == (3, "KFAC")
+    assert header["options"]["structure"] == "'kronecker'"
     assert header["state"]["lambda_"] == state.lambda_
     np.testing.assert_array_equal(theta, state.theta)
     before = path.read_bytes()
@@ -305,8 +308,10 @@ def test_files_of_another_kind(good):
 
 def test_another_version_or_optimizer(good):
     refused(
-        good, header_of(good, version=3), "version of the format: expected 2, found 3"
+        good, header_of(good, version=4), "version of the format: expected 3, found 4"
     )
+    refused(good, header_of(good, version=2), "header: expected format, generator, ")
+    refused(good, header_of(good, options=None), "header: expected format, generator, ")
     refused(good, header_of(good, optimizer="Adam"),
             "optimizer: expected 'KFAC', found 'Adam'")  # fmt: skip
 
@@ -433,6 +438,42 @@ def test_a_failed_write_leaves_the_old_file(good, rng, monkeypatch):
         save_state(good.path, KFAC(good.net), state, rng)
     assert good.path.read_bytes() == good.content
     assert [p.name for p in good.path.parent.iterdir()] == [good.path.name]
+
+
+def test_arguments_in_another_order(good, rng):
+    """Whichever is wrong is named; a file that is right is not blamed, nor touched."""
+    kfac = KFAC(good.net)
+    given = [good.path, kfac, kfac.init(good.params), rng]
+    for order in permutations(given):
+        if [*order] != given:
+            with pytest.raises(
+                KfacError, match="^(path|optimizer|state|rng): expected"
+            ):
+                save_state(*order)
+    for wrong, message in (
+        (good.net, "instance with init and step, such as KFAC.*, found Network"),
+        (KFAC, "instance with init and step, such as KFAC.*, found <class"),
+        (None, "instance .*, found None"),
+        (given[2], "instance .*, found State"),
+    ):
+        with pytest.raises(KfacTypeError, match=f"^optimizer: expected an {message}"):
+            load_state(good.path, wrong)
+        with pytest.raises(KfacTypeError, match=f"^optimizer: expected an {message}"):
+            save_state(good.path, wrong, *given[2:])
+    with pytest.raises(KfacTypeError, match=r"^path: expected a str .*, found KFAC\("):
+        load_state(kfac, good.path)
+    bare = SimpleNamespace(init=kfac.init, step=kfac.step)
+    with pytest.raises(KfacTypeError, match="^network: expected a Network"):
+        load_state(good.path, bare)
+    assert good.path.read_bytes() == good.content
+
+
+def test_an_optimizer_of_ones_own_has_no_options_that_are_known(good, rng):
+    kfac = KFAC(good.net)
+    own = SimpleNamespace(init=kfac.init, step=kfac.step, network=good.net)
+    state = kfac.init(good.params)
+    save_state(good.path, own, state, rng)
+    assert_same(load_state(good.path, own)[0], state)
 
 
 def test_a_file_that_is_not_there(good):

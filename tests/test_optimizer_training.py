@@ -24,6 +24,7 @@ from kfac_ref.optimizer import (
     Diverged,
     HessianFree,
     History,
+    NaturalGradient,
     TrainingDiverged,
     growing_batches,
     train,
@@ -273,6 +274,30 @@ def test_wrong_arguments(options, message, numbered, rng):
     given = {"batch_size": 4, **options}
     with pytest.raises(ValueRangeError, match=message):
         train(Watcher(), [0], numbered, rng=rng, **given)
+
+
+@pytest.mark.parametrize("kind", [KFAC, SGD, Adam, NaturalGradient, HessianFree])
+def test_a_class_is_no_optimizer_and_no_state(kind, numbered, rng):
+    message = "^optimizer: expected an instance with init and step.*found <class"
+    with pytest.raises(KfacTypeError, match=message):
+        train(kind, [0], numbered, 4, rng, updates=1)
+    with pytest.raises(
+        KfacTypeError, match="^start: expected parameters.*found <class"
+    ):
+        train(Watcher(), kind.state_type, numbered, 4, rng, updates=1)
+
+
+@pytest.mark.parametrize("value", [None, "0.5", 1j, [0.5], np.ones(1)])
+def test_an_evaluation_that_gives_no_number(value, numbered, rng):
+    message = "^evaluation: expected a number from the function, found "
+    with pytest.raises(KfacTypeError, match=message):
+        train(Watcher(), [0], numbered, 4, rng, updates=1, evaluation=lambda s: value)
+
+
+def test_an_evaluation_may_give_an_array_of_one_number(xp, numbered, rng):
+    value = xp.sum(xp.asarray([0.25, 0.5]))
+    run = train(Watcher(), [0], numbered, 4, rng, updates=1, evaluation=lambda s: value)
+    assert run.history.evaluation.tolist() == [0.75]
 
 
 def test_arguments_of_a_wrong_kind(numbered, rng):

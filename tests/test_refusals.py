@@ -193,9 +193,10 @@ def test_numbers_that_are_none(problem, rng):
 def test_options_that_a_structure_does_not_take(problem):
     net, params, x, _ = problem
     found = propagate(net, params, x)
-    with pytest.raises(ValueRangeError, match="'block_tridiagonal': needs damping="):
+    with pytest.raises(KfacTypeError, match="'block_tridiagonal': needs damping="):
         make_structure("block_tridiagonal", found)
-    with pytest.raises(ValueRangeError, match="unknown argument 'damping': known: no"):
+    message = "unknown argument 'damping': a matrix is damped after .*known: none"
+    with pytest.raises(KfacTypeError, match=message):
         make_structure("kronecker", found, damping=0.1)
 
 

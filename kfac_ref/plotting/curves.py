@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from kfac_ref.backend import Array
+from kfac_ref.calls import door
 from kfac_ref.errors import ValueRangeError, require
 from kfac_ref.matrices.definite import check_damping
 from kfac_ref.plotting.inputs import named, numbers, same_length, some, words
@@ -69,6 +70,7 @@ def sampling_figure(
     return figure
 
 
+@door
 def fit_power_law(x: Sequence, y: Sequence) -> tuple[float, float]:
     """Slope s and factor f of y = f x^s, by least squares of the logarithms.
 

@@ -46,6 +46,7 @@ STYLE: dict[Any, Any] = {
 }
 
 
+@door
 def look(i: int) -> dict[str, Any]:
     """Colour, line and marker of curve i, for `plot`: 48 different ones."""
     i = check_count("i", i, least=0)
@@ -54,6 +55,7 @@ def look(i: int) -> dict[str, Any]:
     return found | {"marker": ("", "o", "s")[turn // 4 % 3], "markevery": 0.1}
 
 
+@door
 def shades(count: int) -> list[dict[str, Any]]:
     """Colour and line of curves for the values of a knob: first light, last dark."""
     from matplotlib import colormaps
@@ -66,6 +68,7 @@ def shades(count: int) -> list[dict[str, Any]]:
     ]
 
 
+@door
 def styled(draw: Callable) -> Callable:
     """Draw in our style, whatever the caller's is; ExtraMissing without matplotlib."""
 
@@ -91,6 +94,7 @@ def _our_style() -> Iterator[None]:
         yield
 
 
+@door
 def save(figure: Any, path: str | Path) -> Path:
     """Write a PNG: whole or not at all, without date or version inside.
 
