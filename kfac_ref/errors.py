@@ -192,6 +192,11 @@ def check_kind(what: str, value: Any, kind: type, advice: str = "") -> None:
         )
 
 
+def is_function(value: Any) -> bool:
+    """Can it be called, and is it more than a class of which no instance was made?"""
+    return callable(value) and not isinstance(value, type)
+
+
 def check_names(what: str, names: Any) -> None:
     """KfacTypeError unless a list of strings."""
     several = isinstance(names, list | tuple)

@@ -25,6 +25,8 @@ from kfac_ref.errors import (
     check_flag,
     check_number,
     check_real,
+    describe,
+    is_function,
 )
 
 
@@ -63,23 +65,33 @@ def _content(value: Any) -> dict[str, Any]:
 
 @cache
 def _numbers(kind: Any) -> list[tuple[str, list[str]]]:
-    """The fields that are numbers: ("step", ["int"]), ("ratio", ["float", "None"])."""
+    """The fields that are numbers or schedules, with the words of their annotations.
+
+    ("step", ["int"]), ("ratio", ["float", "None"])
+    """
     found = []
     for field in fields(kind):
         annotation: Any = field.type
         is_class = isinstance(annotation, type)
         words = [annotation.__name__] if is_class else str(annotation).split(" | ")
-        if {"int", "float", "bool"} & set(words):
+        if {"int", "float", "bool", "Schedule"} & set(words):
             found.append((field.name, words))
     return found
 
 
 def _plain(what: str, value: Any, words: list[str]) -> Any:
     """A number as the words of its annotation say."""
-    if ("None" in words and value is None) or ("Schedule" in words and callable(value)):
+    scheduled = "Schedule" in words
+    if ("None" in words and value is None) or (scheduled and is_function(value)):
         return value
     if "float" in words:
-        return (check_real if "int" in words else check_number)(what, value)
+        expected = "a number or a schedule" if scheduled else "a number"
+        return (check_real if "int" in words else check_number)(what, value, expected)
+    if scheduled:
+        raise KfacTypeError(
+            f"{what}: expected a schedule, such as Constant(0.1), found "
+            f"{describe(value)}"
+        )
     return check_flag(what, value) if "bool" in words else check_count(what, value, 0)
 
 

@@ -34,8 +34,9 @@ from kfac_ref.matrices import (
     EigenKronecker,
     KroneckerProduct,
 )
-from kfac_ref.optimizer import KFAC, SGD, HessianFree, MovingAverage
+from kfac_ref.optimizer import KFAC, SGD, HessianFree, MovingAverage, train
 from kfac_ref.optimizer.levenberg_marquardt import LevenbergMarquardt
+from kfac_ref.optimizer.schedules import Bounded, Constant, Delayed, Exponential, WarmUp
 from matrix_cases import moment, rotation
 from networks import chain, classes, inputs, parameters
 from optimizer_cases import problem as optimizer_problem
@@ -216,6 +217,36 @@ def test_an_unknown_argument_is_that_of_the_call_and_has_a_near_one(problem):
         damp(K, "separate", activations=0.1)
 
 
+# Functions: a class, of which no instance was made, is none.
+
+
+def test_a_class_where_a_function_is_expected(problem, rng):
+    net, params, x, y = problem
+    for make, message in (
+        (lambda: SGD(net, Exponential), "SGD learning_rate: expected a number or a s"),
+        (lambda: SGD(net, 0.1, momentum=Constant), "SGD momentum: expected a number"),
+        (lambda: HessianFree(net, Exponential), "HessianFree learning_rate: expected"),
+        (lambda: WarmUp(0.1, 3, Constant), "WarmUp then: expected a schedule, such as"),
+        (lambda: Delayed(3, 0.5), "Delayed then: expected a schedule, .* found 0.5"),
+        (lambda: Bounded(None), "Bounded then: expected a schedule, .* found None"),
+        (lambda: KFAC(net, damping_rule=KroneckerProduct), "damping_rule: expected a"),
+        (lambda: by_kind(curvature(net, params, x), 0.1, KroneckerProduct), "kronecker"),
+        (lambda: train(SGD(net, 0.1), params, (x, y), Constant, rng, updates=1),
+         "batch_size: expected a number or a schedule, found <class"),
+    ):  # fmt: skip
+        with pytest.raises(KfacTypeError, match=message):
+            make()
+    assert SGD(net, Constant(0.1)).learning_rate == Constant(0.1)
+
+
+def test_a_damping_rule_that_gives_no_matrix(problem, rng):
+    net, params, x, y = problem
+    for structure in ("kronecker", "full"):
+        kfac = KFAC(net, structure=structure, damping_rule=lambda M, d: None)
+        with pytest.raises(KfacTypeError, match="damping_rule: expected .*found None"):
+            kfac.step(kfac.init(params), x, y, rng)
+
+
 # Damping by kind.
 
 
@@ -356,9 +387,9 @@ def test_hessian_free_heeds_the_period_of_its_rule(xp, rng):
 def test_nesterov_without_momentum_would_be_plain_descent():
     with pytest.raises(ValueRangeError, match="SGD nesterov: expected a momentum > 0"):
         SGD(chain(), 0.1, nesterov=True)
-    with pytest.raises(KfacTypeError, match="SGD momentum: expected a number, found N"):
+    with pytest.raises(KfacTypeError, match="SGD momentum: expected a number.*found N"):
         SGD(chain(), 0.1, momentum=None)
-    with pytest.raises(KfacTypeError, match="SGD learning_rate: expected a number, fo"):
+    with pytest.raises(KfacTypeError, match="SGD learning_rate: expected a number"):
         SGD(chain(), None)
 
 

@@ -49,6 +49,7 @@ from kfac_ref.errors import (
     ShapeError,
     check_flag,
     describe,
+    is_function,
     located,
 )
 from kfac_ref.matrices import (
@@ -214,7 +215,7 @@ def block_by_block(
 
 def _check_rules(**rules: Any) -> None:
     for name, rule in rules.items():
-        if not callable(rule):
+        if not is_function(rule):
             raise KfacTypeError(
                 f"{name}: expected a function of a matrix and lambda, as tikhonov is; "
                 f"found {describe(rule)}"

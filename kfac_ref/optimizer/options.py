@@ -42,6 +42,7 @@ from kfac_ref.errors import (
     ValueRangeError,
     choose,
     describe,
+    is_function,
     require,
 )
 from kfac_ref.exact.products import MATRICES
@@ -236,7 +237,7 @@ def _rule(given: Any) -> Callable[[Any, float], SymmetricMatrix]:
                 "activations=..., errors=...), with lambda_rule=None and gamma_every=0"
             )
         return RULES[name]
-    if not callable(given):
+    if not is_function(given):
         raise KfacTypeError(
             "damping_rule: expected a function of a matrix and lambda, or one of "
             f"{', '.join(RULES)}; found {describe(given)}"

@@ -27,7 +27,13 @@ from typing import Any
 import numpy as np
 
 from kfac_ref.backend import Array, add_scaled, asarray
-from kfac_ref.errors import NotFinite, ValueRangeError, all_finite, check_number
+from kfac_ref.errors import (
+    NotFinite,
+    ValueRangeError,
+    all_finite,
+    check_kind,
+    check_number,
+)
 from kfac_ref.exact.products import CurvatureProduct
 from kfac_ref.matrices import BlockTridiagonalInverse, SymmetricMatrix
 from kfac_ref.network import Forward, Network
@@ -83,7 +89,9 @@ def damping_stage(
     """The averaged curvature, damped by the rule; of a chain, each diagonal block."""
     if isinstance(average, ChainFactors):
         return average.damped(lambda block: rule(block, damping))
-    return rule(average, damping)
+    damped = rule(average, damping)
+    check_kind("damping_rule", damped, SymmetricMatrix, "as tikhonov gives it")
+    return damped
 
 
 def invert_stage(damped: SymmetricMatrix) -> SymmetricMatrix | None:

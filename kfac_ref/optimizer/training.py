@@ -31,6 +31,7 @@ from kfac_ref.errors import (
     check_number,
     check_real,
     describe,
+    is_function,
     require,
 )
 from kfac_ref.extras import optional
@@ -123,7 +124,7 @@ def train(
     check_generator(rng)
     updates, epochs = _check_length(updates, epochs)
     evaluate_every = check_count("evaluate_every", evaluate_every)
-    if not callable(batch_size):
+    if not is_function(batch_size):
         expected = "a number or a schedule"
         batch_size = check_real("batch_size", batch_size, expected)
     state = optimizer.init([*start]) if isinstance(start, list | tuple) else start
@@ -132,7 +133,7 @@ def train(
             "start: expected parameters, a list, or a state of the optimizer, found "
             f"{describe(start)}"
         )
-    if evaluation is not None and not callable(evaluation):
+    if evaluation is not None and not is_function(evaluation):
         _pair("evaluation", evaluation)
     stream = islice(batches(x, batch_size, rng, state, epochs), updates)
     if check_flag("progress", progress) and watched():
@@ -170,7 +171,7 @@ def _select(x: Array, y: Any, chosen: Array) -> tuple[Array, Any]:
     return x[chosen], [part[chosen] for part in y] if several else y[chosen]
 
 
-def _pair(what: str, data: Data) -> Data:
+def _pair(what: str, data: Any) -> Data:
     if not isinstance(data, tuple | list) or len(data) != 2:
         raise KfacTypeError(
             f"{what}: expected a pair (x, y), y a list of labels where there are "
