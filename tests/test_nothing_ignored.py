@@ -230,7 +230,7 @@ def test_a_class_where_a_function_is_expected(problem, rng):
         (lambda: Delayed(3, 0.5), "Delayed then: expected a schedule, .* found 0.5"),
         (lambda: Bounded(None), "Bounded then: expected a schedule, .* found None"),
         (lambda: KFAC(net, damping_rule=KroneckerProduct), "damping_rule: expected a"),
-        (lambda: by_kind(curvature(net, params, x), 0.1, KroneckerProduct), "kronecker"),
+        (lambda: by_kind(curvature(net, params, x), 1.0, KroneckerProduct), "kronec"),
         (lambda: train(SGD(net, 0.1), params, (x, y), Constant, rng, updates=1),
          "batch_size: expected a number or a schedule, found <class"),
     ):  # fmt: skip
