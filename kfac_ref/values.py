@@ -43,7 +43,8 @@ class Value:
         if known is not None:
             check_words(cls.__name__, known, options)
         if known == [] and args:  # nobody else would look at them
-            raise KfacTypeError(f"{cls.__name__}: takes no arguments, found {args!r}")
+            found = describe(args)
+            raise KfacTypeError(f"{cls.__name__}: takes no arguments, found {found}")
         return super().__new__(cls)
 
     def __post_init__(self) -> None:
