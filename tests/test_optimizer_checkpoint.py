@@ -451,16 +451,16 @@ def test_arguments_in_another_order(good, rng):
             ):
                 save_state(*order)
     for wrong, message in (
-        (good.net, "instance with init and step, such as KFAC.*, found Network"),
-        (KFAC, "instance with init and step, such as KFAC.*, found <class"),
-        (None, "instance .*, found None"),
-        (given[2], "instance .*, found State"),
+        (good.net, "one with init and step, such as KFAC.*, found Network"),
+        (KFAC, "one with init and step, such as KFAC.*, found <class"),
+        (None, "one .*, found None"),
+        (given[2], "one .*, found State"),
     ):
-        with pytest.raises(KfacTypeError, match=f"^optimizer: expected an {message}"):
+        with pytest.raises(KfacTypeError, match=f"^optimizer: expected {message}"):
             load_state(good.path, wrong)
-        with pytest.raises(KfacTypeError, match=f"^optimizer: expected an {message}"):
+        with pytest.raises(KfacTypeError, match=f"^optimizer: expected {message}"):
             save_state(good.path, wrong, *given[2:])
-    with pytest.raises(KfacTypeError, match=r"^path: expected a str .*, found KFAC\("):
+    with pytest.raises(KfacTypeError, match=r"^path: expected a path, found KFAC\("):
         load_state(kfac, good.path)
     bare = SimpleNamespace(init=kfac.init, step=kfac.step)
     with pytest.raises(KfacTypeError, match="^network: expected a Network"):

@@ -278,7 +278,7 @@ def test_wrong_arguments(options, message, numbered, rng):
 
 @pytest.mark.parametrize("kind", [KFAC, SGD, Adam, NaturalGradient, HessianFree])
 def test_a_class_is_no_optimizer_and_no_state(kind, numbered, rng):
-    message = "^optimizer: expected an instance with init and step.*found <class"
+    message = "^optimizer: expected one with init and step.*found <class"
     with pytest.raises(KfacTypeError, match=message):
         train(kind, [0], numbered, 4, rng, updates=1)
     with pytest.raises(

@@ -15,7 +15,7 @@ def check_optimizer(optimizer: Any) -> None:
     there = all(callable(getattr(optimizer, name, None)) for name in ("init", "step"))
     if isinstance(optimizer, type) or not there:
         raise KfacTypeError(
-            "optimizer: expected an instance with init and step, such as "
+            "optimizer: expected one with init and step, such as "
             f"KFAC(network), found {describe(optimizer)}"
         )
 
