@@ -18,7 +18,7 @@ from benchmarks import straight
 from benchmarks.step import ToProposal, autoencoder
 from benchmarks.step import compare as compare_steps
 from benchmarks.step import stages as stages_of
-from kfac_ref import CurvatureProduct, fisher_matrix
+from kfac_ref import FisherProduct, fisher_matrix
 from kfac_ref.gpu.nets import Place
 from kfac_ref.gpu.tasks import (
     DAMPING,
@@ -131,7 +131,7 @@ def factors(tiny: bool = False) -> Case:
 def inverse(tiny: bool = False) -> Case:
     """Factored Tikhonov damping, then solve, for one vector / bare Cholesky calls."""
     p = large_net(tiny)
-    curvature = kronecker(propagate(p.network, p.W, p.x))
+    curvature = kronecker(propagate(p.network.linearize(p.W, p.x)))
     A, G = [b.A for b in curvature.blocks], [b.G for b in curvature.blocks]
     bare = straight.BareCholesky(A, G, p.V, DAMPING)
     ours = partial(our_inverse, curvature, p.flat)
@@ -142,8 +142,8 @@ def product(tiny: bool = False, with_forward: bool = False) -> Case:
     """One Fisher-vector product at a point that is known / its bare matrix products."""
     p = large_net(tiny)
     L, N, v = len(p.W), len(p.x), p.flat
-    point = CurvatureProduct(p.network, p.W, p.x)
-    ours = partial(our_product, p, v) if with_forward else partial(point.product, v)
+    point = FisherProduct(p.network.linearize(p.W, p.x))
+    ours = partial(our_product, p, v) if with_forward else partial(point.__matmul__, v)
     bare = straight.BareProduct(p.W, p.x, p.V, with_forward)
     return Case(
         ours, bare, 1.2, lambda v, M: (p.network.unflatten(v), [m / N for m in M[-L:]])
@@ -151,7 +151,7 @@ def product(tiny: bool = False, with_forward: bool = False) -> Case:
 
 
 def our_product(p: Problem, v: np.ndarray) -> np.ndarray:
-    return CurvatureProduct(p.network, p.W, p.x).product(v)
+    return FisherProduct(p.network.linearize(p.W, p.x)) @ v
 
 
 def product_with_forward(tiny: bool = False) -> Case:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.straight_step import Arrays, BareStep, Given
+from kfac_ref.exact.products import curvature_product
 from kfac_ref.gpu.nets import SEED, Place
 from kfac_ref.gpu.tasks import Step
 from kfac_ref.optimizer import State
@@ -17,7 +18,6 @@ from kfac_ref.optimizer.stages import (
     forward_stage,
     loss_alone_stage,
     loss_stage,
-    product_stage,
     proposal_stage,
 )
 from kfac_ref.optimizer.statistics import statistics_stage
@@ -61,7 +61,7 @@ def stages(step: Step) -> dict[str, Callable[[], Any]]:
         return proposal_stage(damped, gradient)
 
     def model() -> Any:
-        products = product_stage(before, x, k.matrix)
+        products = curvature_product(k.matrix, before, x)
         return quadratic_model(directions, gradient, products, k.l2)
 
     def after() -> Any:

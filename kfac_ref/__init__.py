@@ -19,7 +19,11 @@ if TYPE_CHECKING:  # pragma: no cover
     from kfac_ref.damping import factored_tikhonov
     from kfac_ref.exact.dense import empirical_fisher_matrix, fisher_matrix, ggn_matrix
     from kfac_ref.exact.hessian import HessianProduct, hessian_matrix
-    from kfac_ref.exact.products import CurvatureProduct
+    from kfac_ref.exact.products import (
+        EmpiricalFisherProduct,
+        FisherProduct,
+        GGNProduct,
+    )
     from kfac_ref.network import Network
     from kfac_ref.pairs import Pairs, given_pairs, propagate
     from kfac_ref.structures import curvature
@@ -27,7 +31,9 @@ if TYPE_CHECKING:  # pragma: no cover
 __version__ = "0.2.0"
 
 __all__ = [
-    "CurvatureProduct",
+    "EmpiricalFisherProduct",
+    "FisherProduct",
+    "GGNProduct",
     "HessianProduct",
     "Network",
     "Pairs",
@@ -54,7 +60,9 @@ HOMES = {  # where they are at home
     "Pairs": "pairs",
     "given_pairs": "pairs",
     "propagate": "pairs",
-    "CurvatureProduct": "exact.products",
+    "EmpiricalFisherProduct": "exact.products",
+    "FisherProduct": "exact.products",
+    "GGNProduct": "exact.products",
     "curvature": "structures",
 }
 

@@ -22,7 +22,7 @@ quiet_overflow = np.errstate(over="ignore", invalid="ignore")
 
 SMALL = 2**27  # bytes; for less nobody needs to look
 INSTEAD = (
-    "use products (`@`, `solve`, CurvatureProduct), the block of one layer, or a "
+    "use products (`@`, `solve`, FisherProduct), the block of one layer, or a "
     "structure such as 'kronecker' or 'diagonal'"
 )
 

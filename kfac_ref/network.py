@@ -7,7 +7,7 @@ each matrix row by row: vec(a g^T) = kron(a, g).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -75,50 +75,21 @@ class Network(Value):
         self.check(params, x)
         return self.forward(params, x)[0]
 
-    def run(
-        self, params: list[Array], x: Array, done: Forward | None = None
-    ) -> Forward:
-        """The forward pass as a value, after the arguments are checked.
+    def linearize(self, params: list[Array], x: Array) -> Linearization:
+        """The network at these parameters, for the batch x: z, and its derivative.
 
-        `done` is handed back: it must have been made of these very objects, params and
-        x, else ValueRangeError.
+        Checks the arguments. The forward pass is made when it is first asked for.
         """
-        if done is None:
-            self.check(params, x)
-            return Forward(self, params, x, *self.forward(params, x))
-        check_kind("forward", done, Forward, "as network.run(params, x) gives it")
-        if done.network is not self or done.params is not params or done.x is not x:
-            raise ValueRangeError(
-                "forward: expected the pass of this network, these params and this x "
-                "(the same objects), found another one; make it with network.run(...)"
-            )
-        return done
+        self.check(params, x)
+        return Linearization(self, params, x)
 
     def loss(self, params: list[Array], x: Array, y: Array) -> Array:
         """Mean over the examples of -log p(y|z): a 0-d array."""
-        return self.run(params, x).loss(y)
+        return self.linearize(params, x).loss(y)
 
     def gradient(self, params: list[Array], x: Array, y: Array) -> list[Array]:
         """Gradient of `loss`: matrices of the shapes of the parameters."""
-        return self.loss_and_gradient(params, x, y)[1]
-
-    def loss_and_gradient(
-        self, params: list[Array], x: Array, y: Array
-    ) -> tuple[Array, list[Array]]:
-        """`loss` and its gradient, from one forward pass."""
-        return self.run(params, x).loss_and_gradient(y)
-
-    def pull_back(self, params: list[Array], tape: Tape, dz: Array) -> list[Array]:
-        """J^T dz, summed over examples: (K, N, ...) to matrices (K, d_in+1, d_out)."""
-        _, errors = self.body.backward(params, tape, dz, input_needed=False)
-        return [
-            a.reshape(-1, a.shape[-1]).T @ g.reshape(g.shape[0], -1, g.shape[-1])
-            for a, g in zip(self.body.inputs(tape), errors, strict=True)
-        ]
-
-    def push_forward(self, params: list[Array], tape: Tape, dparams: list) -> Array:
-        """J dparams: for matrices (K, d_in+1, d_out) the tangents (K, N, ...) of z."""
-        return self.body.jvp(params, tape, dparams, None)
+        return self.linearize(params, x).loss_and_gradient(y)[1]
 
     def flatten(self, matrices: list[Array]) -> Array:
         """Matrices (..., d_in+1, d_out) as vectors (..., P), block after block."""
@@ -195,22 +166,56 @@ class Network(Value):
             self.distribution.check_labels(z, y)
 
 
-@dataclass(frozen=True, eq=False)
-class Forward(Value):
-    """A forward pass, done once for all that needs it: `network.run(params, x)`.
+class Linearization(Value):
+    """A network at a point: `at = network.linearize(params, x)`.
 
-    The outputs z are (N, ..., C); the tape is that of `network.body`.
+    Near the point the outputs are z + J (change of the parameters); J is never formed.
+
+        z            the outputs, (N, ..., C)
+        inputs()     a of every block, (N, T, d_in + 1)
+        errors(dz)   g of every block, (K, N, T, d_out), for K vectors at the outputs
+        jvp(V)       J V, forward
+        vjp(dz)      J^T dz, back
+
+    The arrays are not copied, and the pass is made when it is first asked for: do not
+    change them.
     """
 
-    network: Network
-    params: list[Array]
-    x: Array
-    z: Array
-    tape: Tape
+    def __init__(self, network: Network, params: list[Array], x: Array):
+        """Trusts its arguments; `network.linearize` checks them."""
+        self.network, self.params, self.x = network, params, x
 
-    def on(self, x: Array) -> Forward:
-        """The pass of the same parameters on another batch; on this one, this pass."""
-        return self if x is self.x else self.network.run(self.params, x)
+    def __repr__(self) -> str:
+        return f"Linearization({self.network!r}, {len(self.x)} examples)"
+
+    @cached_property
+    def _forward(self) -> tuple[Array, Tape]:
+        return self.network.forward(self.params, self.x)
+
+    @property
+    def z(self) -> Array:
+        """The outputs, (N, ..., C)."""
+        return self._forward[0]
+
+    def inputs(self) -> list[Array]:
+        """a of every block, (N, T, d_in + 1)."""
+        return self.network.body.inputs(self._forward[1])
+
+    def errors(self, dz: Array) -> list[Array]:
+        """g of every block, (K, N, T, d_out), for vectors dz (K, N, ..., C)."""
+        tape = self._forward[1]
+        return self.network.body.backward(self.params, tape, dz, input_needed=False)[1]
+
+    def jvp(self, V: list[Array]) -> Array:
+        """J V, (K, N, ..., C), for matrices V, (K, d_in + 1, d_out)."""
+        return self.network.body.jvp(self.params, self._forward[1], V, None)
+
+    def vjp(self, dz: Array) -> list[Array]:
+        """J^T dz, summed over examples: from (K, N, ..., C) to (K, d_in + 1, d_out)."""
+        return [
+            a.reshape(-1, a.shape[-1]).T @ g.reshape(len(g), -1, g.shape[-1])
+            for a, g in zip(self.inputs(), self.errors(dz), strict=True)
+        ]
 
     def loss(self, y: Array) -> Array:
         """Mean over the examples of -log p(y|z): a 0-d array."""
@@ -219,10 +224,27 @@ class Forward(Value):
 
     def loss_and_gradient(self, y: Array) -> tuple[Array, list[Array]]:
         """`loss`, and its gradient as matrices of the shapes of the parameters."""
-        loss, network = self.loss(y), self.network
-        dz = network.distribution.gradient(self.z, y)[None] / len(self.x)
-        pulled = network.pull_back(self.params, self.tape, dz)
-        return loss, [D[0] for D in pulled]
+        loss = self.loss(y)
+        dz = self.network.distribution.gradient(self.z, y)[None] / len(self.x)
+        return loss, [D[0] for D in self.vjp(dz)]
+
+    def example(self) -> Linearization:
+        """One example; or all of them, if their pass has been made."""
+        return self if "_forward" in vars(self) else self.part(0, 1)
+
+    def part(self, start: int, stop: int) -> Linearization:
+        """The same parameters on the examples start:stop."""
+        if stop - start == len(self.x):
+            return self
+        return Linearization(self.network, self.params, self.x[start:stop])
+
+    def on(self, x: Array) -> Linearization:
+        """The same parameters on another batch, its pass made; on this one, this."""
+        if x is self.x:
+            return self
+        other = self.network.linearize(self.params, x)
+        _ = other.z  # now, once for all who will look at it
+        return other
 
 
 def check_network(network: Any) -> None:

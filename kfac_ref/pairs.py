@@ -2,17 +2,20 @@
 
     F = 1/N sum_n sum_k vec(D_nk) vec(D_nk)^T        D_nk = sum_t a_nt g_nkt^T
 
-`Pairs` walks over the examples in chunks, so that memory is bounded; a `Chunk` holds
-`a` of its examples and propagates vectors back when it is asked for `g`, all at once or
-a few at a time. `propagate` makes them from a network, `given_pairs` from the arrays of
-another implementation.
+    a   (N, T, d_in + 1)   for every block: its inputs, a 1 appended
+    g   (K, N, T, d_out)   what arrives at its outputs, one example's loss, for every
+                           vector k that is propagated back
+
+`propagate` makes them from a network, `given_pairs` from the arrays of another
+implementation. What is summed over the examples is summed by `Pairs.mean`, in chunks,
+so that memory is bounded; a chunk is again `Pairs`, of some of the examples.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -26,69 +29,113 @@ from kfac_ref.errors import (
     check_batch,
     check_count,
     check_generator,
+    check_kind,
     check_names,
     check_shape,
     describe,
     located,
+    not_written,
 )
 from kfac_ref.estimates import Estimate, Expectation, make_estimate
-from kfac_ref.limits import check_bytes
+from kfac_ref.limits import check_bytes, quiet_overflow
 from kfac_ref.matrices.definite import check_alike, check_floats
-from kfac_ref.network import Forward, Network, check_network
+from kfac_ref.network import Linearization, Network
 from kfac_ref.values import Value
 
 MEMORY = 2**28  # bytes, beyond the result, that a computation may take
+FEWER = "use fewer samples"
 CACHE = 2**24  # bytes of propagated vectors at a time, where a few at a time will do
-
-Backward = Callable[[int, int], list[Array]]  # vectors first:last -> g of every block
-Make = Callable[[int, int], "Chunk"]  # of the examples start:stop
-
-
-@dataclass(frozen=True, eq=False)
-class Chunk(Value):
-    """Some examples: `a` of every block (n, T, d_in + 1), and `g` (K, n, T, d_out)."""
-
-    a: list[Array]
-    count: int  # K
-    size: int  # bytes of the g of every block for one vector
-    backward: Backward
-
-    def g(self) -> list[Array]:
-        """g of every block, all K vectors. Raises TooLarge."""
-        what = f"{self.count:,} vectors for each of {len(self.a[0])} examples"
-        check_bytes(what, self.count * self.size, self.a[0], "use fewer samples")
-        return self.backward(0, self.count)
-
-    def g_by_vectors(self, memory: int = MEMORY) -> Iterator[list[Array]]:
-        """g of every block for a few vectors at a time, as many as fit into a cache.
-
-        What is made on the way takes up to seven times as much; all stays in `memory`.
-        """
-        step = max(1, min(CACHE, memory // 8) // self.size)
-        for start in range(0, self.count, step):
-            yield self.backward(start, min(start + step, self.count))
 
 
 @dataclass(frozen=True, eq=False)
 class Pairs(Value):
-    """The pairs of N examples. `positions` is T of each block, `count` is K."""
+    """The pairs of N examples: base of those of a network, and of given arrays."""
 
     names: list[str]
-    shapes: list[tuple[int, int]]
-    positions: list[int]
+    shapes: list[tuple[int, int]]  # (d_in + 1, d_out) of each block
+    positions: list[int]  # T of each block
     examples: int  # N
     count: int  # K
-    like: Array  # any array of the same backend and dtype
-    mixes_examples: bool
     memory: int
-    make: Make
-    left_out: Sequence[int] = ()  # positions of each block (subsampling.py)
-    outputs: int = 0  # numbers in z of one example, if there is a network
+    like: Array  # any array of the same backend and dtype
+
+    def __post_init__(self) -> None:
+        """Made by `propagate` and `given_pairs`, of numbers that they have checked."""
+
+    mixes_examples = False  # does g of one example depend on others?
+    subsampled = False  # are positions left out?
+    outputs = 0  # numbers in z of one example, if there is a network
 
     @property
-    def subsampled(self) -> bool:
-        """Are positions left out?"""
-        return any(self.left_out)
+    def a(self) -> list[Array]:
+        """a of every block, (N, T, d_in + 1)."""
+        raise not_written(self, "a")
+
+    def g(self, first: int = 0, last: int | None = None) -> list[Array]:
+        """g of every block, (K, N, T, d_out), or of the vectors first:last alone."""
+        raise not_written(self, "g")
+
+    def part(self, start: int, stop: int) -> Pairs:
+        """The pairs of the examples start:stop."""
+        raise not_written(self, "part")
+
+    @quiet_overflow
+    def mean(
+        self, sums: Callable[[list[Array]], Iterable[Array]]
+    ) -> tuple[list[Array], list[Array]]:
+        """1/N sum_n of the inputs, and 1/N sum_nk of the errors.
+
+        sums(x) is called with the a of all blocks, and with their g, of some examples
+        (and vectors), and gives new arrays: sums over all axes of x but the last.
+        """
+        of_a: list[Array] = []
+        of_g: list[Array] = []
+        for chunk in self.chunks():
+            add(of_a, sums(chunk.a))
+            for few in chunk.few_vectors():
+                add(of_g, sums(few))
+        return divide(of_a, self.examples), divide(of_g, self.examples)
+
+    @quiet_overflow
+    def mean_together(
+        self,
+        sums: Callable[[list[Array], list[Array]], Iterable[Array]],
+        per_example: int = 0,
+    ) -> list[Array]:
+        """1/N sum_nk of what needs a and g: sums(a, g) gives new arrays.
+
+        per_example: numbers of workspace that `sums` takes for each example.
+        """
+        totals: list[Array] = []
+        for chunk in self.chunks(per_example):
+            a = chunk.a
+            for few in chunk.few_vectors():
+                add(totals, sums(a, few))
+        return divide(totals, self.examples)
+
+    def chunks(self, per_example: int = 0, fixed: int = 0) -> Iterator[Pairs]:
+        """The pairs of some examples after the others.
+
+        Work on a chunk takes `fixed` numbers of workspace, and `per_example` for each
+        example; those of a and g are counted here. The sum stays under `memory` bytes,
+        except that a chunk has at least one example.
+        """
+        room = self.memory // self.like.itemsize - fixed
+        fit = max(1, room // (self.numbers + per_example))
+        step = self.examples if self.mixes_examples else fit
+        for start in range(0, self.examples, step):
+            yield self.part(start, min(start + step, self.examples))
+
+    def few_vectors(self) -> Iterator[list[Array]]:
+        """g of every block for a few vectors at a time, as many as fit into a cache.
+
+        What is made on the way takes up to seven times as much; all stays in `memory`.
+        """
+        sizes = zip(self.shapes, self.positions, strict=True)
+        numbers = self.examples * sum(T * o for (_, o), T in sizes)
+        step = min(CACHE, self.memory // 8) // (numbers * self.like.itemsize)
+        for first in range(0, self.count, max(1, step)):
+            yield self.g(first, min(first + max(1, step), self.count))
 
     @property
     def numbers(self) -> int:
@@ -97,173 +144,187 @@ class Pairs(Value):
         layers = sum(T * (2 * d + self.count * (d + 2 * o)) for (d, o), T in sizes)
         return layers + 6 * (1 + self.count) * self.outputs
 
-    def chunks(self, per_example: int = 0, fixed: int = 0) -> Iterator[Chunk]:
-        """Chunks of examples; work on them takes `fixed` numbers of workspace, and
-        `per_example` for each example.
-
-        The numbers of a and g themselves are counted here; the sum stays under
-        `memory` bytes, except that a chunk has at least one example.
-        """
-        room = self.memory // self.like.itemsize - fixed
-        fit = room // (self.numbers + per_example)
-        step = self.examples if self.mixes_examples else max(1, fit)
-        for start in range(0, self.examples, step):
-            yield self.make(start, min(start + step, self.examples))
-
     def select(self, blocks: Sequence[int]) -> Pairs:
         """The pairs of some blocks alone; the same vectors are propagated."""
         blocks = [check_count("block", i, least=0) for i in blocks]
-        return replace(
-            self,
-            names=[self.names[i] for i in blocks],
-            shapes=[self.shapes[i] for i in blocks],
-            positions=[self.positions[i] for i in blocks],
-            make=partial(_selected_chunk, self.make, blocks),
-            left_out=[self.left_out[i] for i in blocks] if self.left_out else (),
-        )
+        return Selected(
+            [self.names[i] for i in blocks],
+            [self.shapes[i] for i in blocks],
+            [self.positions[i] for i in blocks],
+            self.examples, self.count, self.memory, self.like, self, blocks,
+        )  # fmt: skip
 
 
-# What makes chunks is a function with its arguments, no closure: pairs can be pickled.
+def add(totals: list[Array], new: Iterable[Array]) -> None:
+    """Add arrays to totals, one after the other, in place; at first they are totals."""
+    for i, array in enumerate(new):
+        if i == len(totals):
+            totals.append(array)
+        else:
+            totals[i] += array
 
 
-def _selected_chunk(make: Make, blocks: list[int], start: int, stop: int) -> Chunk:
-    """Some blocks of a chunk."""
-    whole = make(start, stop)
-    backward = partial(_selected_g, whole.backward, blocks)
-    return replace(whole, a=[whole.a[i] for i in blocks], backward=backward)
+def divide(totals: list[Array], N: int) -> list[Array]:
+    """totals / N, in place."""
+    for total in totals:
+        total /= N
+    return totals
 
 
-def _selected_g(
-    backward: Backward, blocks: list[int], first: int, last: int
-) -> list[Array]:
-    g = backward(first, last)
-    return [g[i] for i in blocks]
+@dataclass(frozen=True, eq=False)
+class Propagated(Pairs):
+    """The pairs of a network, for an estimate and what it drew."""
+
+    at: Linearization
+    estimate: Estimate
+    drawn: Any
+
+    @property
+    def mixes_examples(self) -> bool:  # type: ignore[override]
+        return self.at.network.body.mixes_examples
+
+    @property
+    def outputs(self) -> int:  # type: ignore[override]
+        return int(np.prod(self.like.shape[1:]))
+
+    @property
+    def a(self) -> list[Array]:
+        return self.at.inputs()
+
+    def g(self, first: int = 0, last: int | None = None) -> list[Array]:
+        if last is None:
+            last = self.count
+            sizes = zip(self.shapes, self.positions, strict=True)
+            numbers = last * self.examples * sum(T * o for (_, o), T in sizes)
+            what = f"{last:,} vectors for each of {self.examples} examples"
+            check_bytes(what, numbers * self.like.itemsize, self.like, FEWER)
+        distribution, z = self.at.network.distribution, self.at.z
+        dz = self.estimate.vectors(distribution, z, self.drawn, first, last)
+        g, (k, n) = self.at.errors(dz), dz.shape[:2]
+        blocks = zip(g, self.names, self.shapes, self.positions, strict=True)
+        for gi, name, (_, o), T in blocks:  # users write layers
+            check_shape(f"g of layer {name}, (k, n, T, d_out)", gi, (k, n, T, o))
+        return g
+
+    def part(self, start: int, stop: int) -> Pairs:
+        drawn = self.estimate.take(self.drawn, start, stop)
+        at = self.at.part(start, stop)
+        return replace(self, examples=stop - start, at=at, drawn=drawn)
+
+
+@dataclass(frozen=True, eq=False)
+class Given(Pairs):
+    """Pairs that are arrays already."""
+
+    inputs: list[Array]
+    errors: list[Array]
+
+    @property
+    def a(self) -> list[Array]:
+        return self.inputs
+
+    def g(self, first: int = 0, last: int | None = None) -> list[Array]:
+        return [gi[first:last] for gi in self.errors]
+
+    def part(self, start: int, stop: int) -> Pairs:
+        a = [ai[start:stop] for ai in self.inputs]
+        g = [gi[:, start:stop] for gi in self.errors]
+        return replace(self, examples=stop - start, inputs=a, errors=g)
+
+
+@dataclass(frozen=True, eq=False)
+class Selected(Pairs):
+    """Some blocks of other pairs."""
+
+    whole: Pairs
+    blocks: list[int]
+
+    @property
+    def mixes_examples(self) -> bool:  # type: ignore[override]
+        return self.whole.mixes_examples
+
+    @property
+    def outputs(self) -> int:  # type: ignore[override]
+        return self.whole.outputs
+
+    @property
+    def a(self) -> list[Array]:
+        a = self.whole.a
+        return [a[i] for i in self.blocks]
+
+    def g(self, first: int = 0, last: int | None = None) -> list[Array]:
+        g = self.whole.g(first, last)
+        return [g[i] for i in self.blocks]
+
+    def few_vectors(self) -> Iterator[list[Array]]:
+        for g in self.whole.few_vectors():  # of all blocks: that is what takes memory
+            yield [g[i] for i in self.blocks]
+
+    def part(self, start: int, stop: int) -> Pairs:
+        whole = self.whole.part(start, stop)
+        return replace(self, examples=stop - start, whole=whole)
 
 
 @door
 def propagate(
-    network: Network,
-    params: list[Array],
-    x: Array,
+    at: Linearization,
     estimate: str | Estimate = "expectation",
     *,
     y: Array | None = None,
     rng: np.random.Generator | None = None,
     samples: int | None = None,
     memory: int = MEMORY,
-    forward: Forward | None = None,
 ) -> Pairs:
-    """The pairs (a, g) of a network on the batch x, for an estimate.
+    """The pairs (a, g) at a point, `network.linearize(params, x)`, for an estimate.
 
     y: observed labels, for the empirical Fisher and the GGN; rng and samples (None: 1):
     for estimates that draw; memory: bytes that a computation with the pairs may take
-    beyond its result, beyond a few arrays of the size of all outputs where labels are
-    drawn, and beyond the factorisations of eigenvalue_corrected, best_kronecker and
-    block_tridiagonal; forward: the pass of params and x, where it has been made. y and
-    rng may always be given: they are checked, also where an estimate has no use for
-    them; samples only where they are drawn.
+    beyond its result and one more array like its largest, beyond a few arrays of the
+    size of all outputs where labels are drawn, and beyond the factorisations of
+    eigenvalue_corrected, best_kronecker and block_tridiagonal. y and rng may always be
+    given: they are checked, also where an estimate has no use for them; samples only
+    where they are drawn.
     Raises ShapeError, ValueRangeError, UnknownName.
     """
-    check_network(network)
-    chosen = make_estimate(estimate, samples)
-    if forward is None:
-        network.check(params, x)
-    else:
-        network.run(params, x, forward)
+    check_kind("at", at, Linearization, "as network.linearize(params, x) gives it")
+    network, chosen = at.network, make_estimate(estimate, samples)
     _check_given(chosen, network, y, rng)
     memory = check_count("memory (bytes)", memory)
+    one = at.example()
     with located("the first example of x"):
-        first = forward or _pass(network, params, x[:1])
-    positions = _positions(first)
-    z = first.z
-    draws = type(chosen).draw is not Estimate.draw
-    if forward is None and (draws or y is not None):
-        z = _outputs(network, params, x, positions, memory)
-    if y is not None:
-        network.check_labels(z, y)
-    drawn = chosen.draw(network.distribution, z, y, rng)
-    if drawn is not y:
-        chosen.check(network, z, drawn)
-    of = forward if forward is not None else (network, params, x)
-    return Pairs(
-        network.names,
-        network.shapes,
-        positions,
-        len(x),
-        chosen.count(z),
-        z,
-        network.body.mixes_examples,
-        memory,
-        partial(_propagated_chunk, of, chosen, drawn, positions),
-        outputs=int(np.prod(z.shape[1:])),
-    )
+        positions = _positions(one)
+    drawn = y
+    if y is not None or type(chosen).draw is not Estimate.draw:
+        z = _outputs(at, positions, memory)
+        if y is not None:
+            network.check_labels(z, y)
+        drawn = chosen.draw(network.distribution, z, y, rng)
+        if drawn is not y:
+            chosen.check(network, z, drawn)
+    return Propagated(
+        network.names, network.shapes, positions, len(at.x), chosen.count(one.z),
+        memory, one.z, at, chosen, drawn,
+    )  # fmt: skip
 
 
-def _outputs(
-    network: Network, params: list[Array], x: Array, positions: list[int], memory: int
-) -> Array:
-    """z of all examples, (N, ..., C); of what a pass keeps, no more than `memory`."""
-    sizes = zip(network.shapes, positions, strict=True)
-    numbers = 4 * params[0].dtype.itemsize * sum(T * (d + o) for (d, o), T in sizes)
-    step = len(x) if network.body.mixes_examples else max(1, memory // numbers)
-    starts = range(0, len(x), step)
-    parts = [network.forward(params, x[s : s + step])[0] for s in starts]
-    return parts[0] if len(parts) == 1 else get_xp(*parts).concatenate(parts)
-
-
-def _pass(network: Network, params: list[Array], x: Array) -> Forward:
-    """The forward pass, of arguments that are checked already."""
-    return Forward(network, params, x, *network.forward(params, x))
-
-
-def _propagated_chunk(
-    of: Forward | tuple[Network, list[Array], Array],
-    estimate: Estimate,
-    drawn: Array,
-    positions: list[int],
-    start: int,
-    stop: int,
-) -> Chunk:
-    """Some examples, with what was drawn for them; `of` a pass that is done, or not."""
-    if isinstance(of, Forward) and stop - start == len(of.x):
-        forward = of
-    else:
-        given = (of.network, of.params, of.x) if isinstance(of, Forward) else of
-        network, params, x = given
-        forward = _pass(network, params, x[start:stop])
-    network, z, mine = forward.network, forward.z, estimate.take(drawn, start, stop)
-    outputs = zip(network.shapes, positions, strict=True)
-    size = len(z) * z.itemsize * sum(T * o for (_, o), T in outputs)
-    backward = partial(_propagated_g, forward, estimate, mine, positions)
-    return Chunk(network.body.inputs(forward.tape), estimate.count(z), size, backward)
-
-
-def _propagated_g(
-    forward: Forward,
-    estimate: Estimate,
-    drawn: Array,
-    positions: list[int],
-    first: int,
-    last: int,
-) -> list[Array]:
-    """g of every block, for the vectors first:last."""
-    network, z = forward.network, forward.z
-    dz = estimate.vectors(network.distribution, z, drawn, first, last)
-    g = network.body.backward(forward.params, forward.tape, dz, input_needed=False)[1]
-    k, n = dz.shape[:2]
-    blocks = zip(g, network.names, network.shapes, positions, strict=True)
-    for gi, name, (_, o), T in blocks:
-        check_shape(f"g of layer {name}, (k, n, T, d_out)", gi, (k, n, T, o))
-    return g
-
-
-def _positions(forward: Forward) -> list[int]:
-    """T of each block, from `a` of some examples, whose shapes are checked."""
-    network, n = forward.network, len(forward.x)
-    a = network.body.inputs(forward.tape)
+def _positions(one: Linearization) -> list[int]:
+    """T of each block, from `a`, whose shapes are checked: users write layers."""
+    network, n, a = one.network, len(one.x), one.inputs()
     for name, ai, (d, _) in zip(network.names, a, network.shapes, strict=True):
         check_shape(f"a of layer {name}, (n, T, d_in)", ai, (n, None, d))
     return [ai.shape[1] for ai in a]
+
+
+def _outputs(at: Linearization, positions: list[int], memory: int) -> Array:
+    """z of all examples, (N, ..., C); of what a pass keeps, no more than `memory`."""
+    sizes = zip(at.network.shapes, positions, strict=True)
+    numbers = 4 * sum(T * (d + o) for (d, o), T in sizes)
+    step = max(1, memory // (numbers * at.params[0].dtype.itemsize))
+    if at.network.body.mixes_examples or step >= len(at.x):
+        return at.z
+    starts = range(0, len(at.x), step)
+    parts = [at.part(start, min(start + step, len(at.x))).z for start in starts]
+    return get_xp(*parts).concatenate(parts)
 
 
 def _check_given(estimate: Estimate, network: Network, y: Array, rng: object) -> None:
@@ -318,17 +379,4 @@ def given_pairs(
     memory = check_count("memory (bytes)", memory)
     shapes = [(ai.shape[-1], gi.shape[-1]) for ai, gi in zip(a, g, strict=True)]
     positions = [ai.shape[1] for ai in a]
-    make = partial(_given_chunk, a, g)
-    return Pairs(names, shapes, positions, N, K, a[0], False, memory, make)
-
-
-def _given_chunk(a: list[Array], g: list[Array], start: int, stop: int) -> Chunk:
-    mine = [ai[start:stop] for ai in a]
-    size = (stop - start) * sum(gi[0, 0].nbytes for gi in g)
-    return Chunk(mine, len(g[0]), size, partial(_given_g, g, start, stop))
-
-
-def _given_g(
-    g: list[Array], start: int, stop: int, first: int, last: int
-) -> list[Array]:
-    return [gi[first:last, start:stop] for gi in g]
+    return Given(names, shapes, positions, N, K, memory, a[0], list(a), list(g))

@@ -20,14 +20,13 @@ determinant 59/4; so c = (26/59, -32/59) and M = 1/2 (26 - 3 * 32)/59 = -35/59. 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from kfac_ref.backend import Array, get_xp, to_numpy
 from kfac_ref.errors import (
-    KfacTypeError,
     NotPositiveDefinite,
     ShapeError,
     ValueRangeError,
@@ -38,7 +37,8 @@ from kfac_ref.errors import (
     describe,
     located,
 )
-from kfac_ref.exact.products import CurvatureProduct
+from kfac_ref.matrices import SymmetricMatrix
+from kfac_ref.matrices.base import check_matrix
 from kfac_ref.matrices.definite import check_damping, check_floats, check_vector
 from kfac_ref.values import Value
 
@@ -108,15 +108,15 @@ class QuadraticModel(Value):
 def quadratic_model(
     directions: Sequence[Array],
     gradient: Array,
-    product: Callable[[Array], Array] | CurvatureProduct,
+    matrix: SymmetricMatrix,
     l2: float | Array = 0.0,
 ) -> QuadraticModel:
     """The model along `directions`, each (P,), for the gradient (P,) of the mean loss.
 
-    product: a CurvatureProduct, or a function v (P, m) -> C v, for instance
-    `matrix.__matmul__` of an approximation; the first costs half as much, for it needs
-    no pass back. l2: eta, a number or one for each parameter (P,), 0 where a parameter
-    is not decayed. Raises ShapeError, BackendError, ValueRangeError.
+    matrix: C, of any kind: exact, as products (FisherProduct and the like, which need
+    no pass back for it), or an approximation. l2: eta, a number or one for each
+    parameter (P,), 0 where a parameter is not decayed. Raises ShapeError, BackendError,
+    ValueRangeError.
     """
     if not isinstance(directions, list | tuple):
         raise ShapeError(
@@ -126,7 +126,7 @@ def quadratic_model(
         get_xp(gradient)
         check_floats("numbers", gradient)
     with located("directions"):
-        xp = get_xp(gradient, *directions)
+        get_xp(gradient, *directions)
     for i, d in enumerate(directions):
         if d.shape != gradient.shape or d.ndim != 1:
             raise ShapeError(
@@ -136,16 +136,8 @@ def quadratic_model(
         check_vector(f"direction {i}", d, len(gradient), gradient)
     if not directions:
         raise ShapeError("directions: expected at least one, found none")
-    if not isinstance(product, CurvatureProduct) and not callable(product):
-        raise KfacTypeError(
-            "product: expected a CurvatureProduct, or a function such as "
-            f"matrix.__matmul__, found {describe(product)}"
-        )
-    if isinstance(product, CurvatureProduct):
-        C = to_numpy(product.form(directions)).astype(np.float64)
-    else:
-        curved = product(xp.stack(list(directions), axis=1))  # (P, m)
-        C = _inner(directions, list(curved.T))
+    check_matrix("matrix", matrix)
+    C = to_numpy(matrix.form(directions)).astype(np.float64)
     metric = _inner(directions, directions)
     if getattr(l2, "ndim", 0):
         check_shape("l2", l2, tuple(gradient.shape))

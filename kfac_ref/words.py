@@ -123,7 +123,7 @@ OTHERS: dict[str, dict[str, str]] = {
         "ScaledIdentity": "KFAC-JAX's is no curvature; without one there is SGD",
         "PMatQuasiDiag": "NNGeometry's couples a weight with its unit's bias alone",
         "PMatLowRank": "NNGeometry's is a root of the matrix; ours is 'full'",
-        "PMatImplicit": "products without the matrix are kfac_ref.CurvatureProduct",
+        "PMatImplicit": "products without the matrix are kfac_ref.FisherProduct",
         "PMatMixed": "a structure for each layer is a list of structures, in KFAC",
         "unit_wise": "ASDL's is a block for each unit of a layer; ours for each layer",
         "kfe": "ASDL's rotates by the wrong basis; the right one is "

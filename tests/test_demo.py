@@ -131,7 +131,7 @@ def expected_step(problem, params, damping):
     """One step from the specification's loops and NumPy's dense solve."""
     network = problem.network
     grad = host(network.flatten(network.gradient(params, problem.x, problem.y)))
-    pairs = networks.ag(propagate(network, params, problem.x))
+    pairs = networks.ag(propagate(network.linearize(params, problem.x)))
     F = specification.full(pairs)
     parts, at = [], 0
     for a, g in pairs:
@@ -172,7 +172,7 @@ def test_training_lowers_the_loss_and_is_watched(small):
     z = host(small.network.predict(training.params, small.x))
     right = (z.argmax(axis=1) == host(small.y)).mean()
     assert training.accuracies[-1] == pytest.approx(right)
-    pairs = networks.ag(propagate(small.network, training.params, small.x))
+    pairs = networks.ag(propagate(small.network.linearize(training.params, small.x)))
     for error, (a, g) in zip(training.errors[-1], pairs, strict=True):
         kfac, exact = specification.kronecker(a, g), specification.block(a, g)
         assert error == pytest.approx(relative_error(kfac, exact), rel=1e-10)
@@ -189,7 +189,7 @@ def test_without_steps_nothing_is_trained(small, params):
 
 def test_every_approximation_is_what_its_name_says(small, params):
     built = measuring.build(small, Training(params))
-    pairs = propagate(small.network, params, small.x)
+    pairs = propagate(small.network.linearize(params, small.x))
     both = networks.ag(pairs)
     F = specification.full(both)
     blocks = np.zeros_like(F)

@@ -85,7 +85,9 @@ def test_joint_losses_of_a_network(xp, rng):
 
     params = [xp.asarray(W) for W in host_params]
     device_y = [xp.asarray(y_i) for y_i in y]
-    actual, gradient = network.loss_and_gradient(params, xp.asarray(x), device_y)
+    actual, gradient = network.linearize(params, xp.asarray(x)).loss_and_gradient(
+        device_y
+    )
     assert_exact(actual, loss(theta))
     assert_exact(network.flatten(gradient), autograd.grad(loss)(theta))
     expected = sum(
@@ -109,9 +111,11 @@ def test_joint_losses_reach_every_estimate(xp, rng):
     }
     for estimate, samples in (("empirical", 1), ("sampled", 2)):
         again = np.random.default_rng(8)
-        made = propagate(network, params, x, estimate, y=y, rng=again, samples=samples)
+        made = propagate(
+            network.linearize(params, x), estimate, y=y, rng=again, samples=samples
+        )
         for n in range(7):
-            g = made.make(n, n + 1).g()[-1]  # the last layer's g is dloss/dz
+            g = made.part(n, n + 1).g()[-1]  # the last layer's g is dloss/dz
             assert_exact(g[:, 0, 0], expected[estimate][:, n])
 
 
@@ -134,7 +138,7 @@ def test_mean_variance_network_has_a_ggn_without_a_root(xp, rng):
         relative_error(G.to_dense(), fisher_matrix(network, params, x).to_dense()) > 0.1
     )
     with pytest.raises(Unsupported, match="use the Fisher"):
-        propagate(network, params, x, "ggn", y=y).make(0, 7).g()
+        propagate(network.linearize(params, x), "ggn", y=y).g()
 
 
 # Types and errors

@@ -35,10 +35,11 @@ PARAMS = NET.init(rng)
 X, Y = rng.normal(size=(7, 5)), rng.integers(0, 3, 7)
 BATCH = dict(network=NET, params=PARAMS, x=X)
 F, K = kfac_ref.fisher_matrix(**BATCH), kfac_ref.curvature(**BATCH)
-PAIRS = kfac_ref.propagate(**BATCH)
+AT = NET.linearize(PARAMS, X)
+PAIRS = kfac_ref.propagate(AT)
 GRADIENT, THETA = NET.gradient(PARAMS, X, Y), NET.flatten(PARAMS)
-PRODUCT = kfac_ref.CurvatureProduct(**BATCH)
-HESSIAN = kfac_ref.HessianProduct(**BATCH, y=Y)
+PRODUCT = kfac_ref.FisherProduct(AT)
+HESSIAN = kfac_ref.HessianProduct(AT, Y)
 A, G = 2 * np.eye(3), 3 * np.eye(2)
 DRAWN = dict(estimate="sampled", y=Y, rng=rng, samples=2, memory=10**6)
 BOTH = dict(approximation=K, exact=F)
@@ -82,20 +83,21 @@ GOOD = {  # function: arguments that it takes
     kfac_ref.Network: dict(layers=[Dense(5, 4)], distribution=Categorical()),
     NET.init: dict(rng=rng),
     NET.predict: dict(params=PARAMS, x=X),
-    NET.run: dict(params=PARAMS, x=X, done=NET.run(PARAMS, X)),
+    NET.linearize: dict(params=PARAMS, x=X),
     NET.loss: dict(params=PARAMS, x=X, y=Y),
     NET.gradient: dict(params=PARAMS, x=X, y=Y),
-    NET.loss_and_gradient: dict(params=PARAMS, x=X, y=Y),
     NET.flatten: dict(matrices=PARAMS),
     NET.unflatten: dict(vector=THETA),
     kfac_ref.fisher_matrix: dict(BATCH, block=0, memory=10**6),
     kfac_ref.ggn_matrix: dict(BATCH, y=Y, block=0, memory=10**6),
     kfac_ref.empirical_fisher_matrix: dict(BATCH, y=Y, block=0, memory=10**6),
     kfac_ref.hessian_matrix: dict(BATCH, y=Y, block=0),
-    kfac_ref.HessianProduct: dict(BATCH, y=Y, block=0),
-    kfac_ref.CurvatureProduct: dict(BATCH, y=Y, matrix="ggn", block=0, forward=None),
+    kfac_ref.HessianProduct: dict(at=AT, y=Y, block=0),
+    kfac_ref.FisherProduct: dict(at=AT, block=0),
+    kfac_ref.GGNProduct: dict(at=AT, y=Y, block=0),
+    kfac_ref.EmpiricalFisherProduct: dict(at=AT, y=Y, block=0),
     kfac_ref.curvature: dict(BATCH, structure="kronecker", **DRAWN),
-    kfac_ref.propagate: dict(BATCH, **DRAWN, forward=None),
+    kfac_ref.propagate: dict(at=AT, **DRAWN),
     kfac_ref.given_pairs: dict(
         a=[np.ones((5, 1, 3))], g=[np.ones((2, 5, 1, 7))], names=["a"], memory=10**6
     ),
@@ -103,11 +105,11 @@ GOOD = {  # function: arguments that it takes
         exact=F, approximations={"K": K}, gradient=GRADIENT, damping=0.1,
         names=["a", "b"], progress=iter,
     ),
-    PRODUCT.product: dict(v=THETA),
+    PRODUCT.__matmul__: dict(v=THETA),
     PRODUCT.form: dict(vectors=[THETA]),
     PRODUCT.factor: dict(u=np.ones(PRODUCT.columns)),
     PRODUCT.factor_transpose: dict(v=THETA),
-    HESSIAN.product: dict(v=THETA),
+    HESSIAN.__matmul__: dict(v=THETA),
     make_structure: dict(name="kronecker", pairs=PAIRS),
     make_estimate: dict(name="sampled", samples=2),
     subsample_positions: dict(pairs=PAIRS, share=0.5, rng=rng),
@@ -151,7 +153,7 @@ GOOD = {  # function: arguments that it takes
     F.inverse: dict(damping=0.1),
     F.logdet: dict(damping=0.1),
     quadratic_model: dict(
-        directions=[THETA], gradient=THETA, product=PRODUCT, l2=0.0
+        directions=[THETA], gradient=THETA, matrix=PRODUCT, l2=0.0
     ),
     Joint: dict(parts=[(Categorical(), 3, 1.0)]),
     optimizer.train: dict(
@@ -204,12 +206,12 @@ RIGHT = {
     **{key: {"parameters"} for key in ("params", "matrices", "start")},
     "compare.gradient": {"parameters"},
     **{key: {"a matrix"} for key in ("matrix", "exact", "approximation", "damped")},
-    **{key: {"None"} for key in ("block", "forward", "done", "names", "samples")},
+    **{key: {"None"} for key in ("block", "names", "samples")},
     **{key: {"None"} for key in ("updates", "epochs", "subsample_positions.rng")},
     **{f"{key}.y": {"None"} for key in ("ggn_matrix", "curvature", "propagate")},
-    "CurvatureProduct.y": {"None"},
+    "GGNProduct.y": {"None"},
     "evaluation": {"None"},
-    **{key: {"a class"} for key in ("progress", "product")},
+    "progress": {"a class"},
     "batches": {"nothing", "a dict"},
     **{f"{key}.what": {"words"} for key in ("race_figure",)},
     **{f"{key}.name": {"words"} for key in ("heat_maps", "training_figure")},
@@ -221,6 +223,7 @@ RIGHT = {
     **{f"{key}.name": {"words"} for key in matrices.__all__},
 }
 ANYTHING = {
+    "Network.linearize.x": "of another width is refused when the pass is made",
     "timed.build": "a function of the caller's",
     "SGD.step.rng": "SGD draws nothing, and takes what the others take",
     "Adam.step.rng": "the same",
@@ -233,7 +236,6 @@ CALLED = {  # in messages, beside its own name
     "u": ["vector"],
     "vectors": ["vector"],
     "vector": ["parameter vector"],
-    "done": ["forward"],
     "name": ["structure", "estimate", "name"],
     "matrix": ["BlockDiagonalMatrix", "not positive definite", "m: expected"],
     "values": ["m: expected", "U_A"],

@@ -89,7 +89,7 @@ def test_x14_entries_of_the_error_are_cumulants(problem):
     """k(a1,a2,g1,g2) + k(a1) k(a2,g1,g2) + k(a2) k(a1,g1,g2), Martens & Grosse 3.1."""
     net, params, x = problem
     assert len(list(partitions([0, 1, 2, 3]))) == 15
-    found = propagate(net, params, x)
+    found = propagate(net.linearize(params, x))
     p = host(Categorical().probabilities(net.predict(params, x))).T / N  # (C, N)
     for (F, K, *_), (a, g) in zip(blocks_and_pairs(found), ag(found), strict=True):
         gradients = g[:, :, 0] / np.sqrt(p * N)[:, :, None]  # of label k, unweighted
@@ -110,7 +110,7 @@ def test_x14_entries_of_the_error_are_cumulants(problem):
 def test_x14_needs_labels_of_the_model(problem, rng, xp):
     """With observed labels E[g] is not zero, and the three cumulants do not suffice."""
     net, params, x = problem
-    found = propagate(net, params, x, "empirical", y=classes(rng, xp))
+    found = propagate(net.linearize(params, x), "empirical", y=classes(rng, xp))
     (F, K, *_), (a, g) = next(blocks_and_pairs(found)), ag(found)[0]
     w, o = np.full(N, 1 / N), g.shape[-1]
     a1, a2, g1, g2 = a[:, 0, 0], a[:, 0, 1], g[0, :, 0, 0], g[0, :, 0, 1]
@@ -126,7 +126,9 @@ def enumerated(net, params, x, xp, labels, weights):
     """Sum over label vectors of weight times the K-FAC factors G for these labels."""
     total = [0.0 for _ in net.shapes]
     for y, weight in zip(labels, weights, strict=True):
-        found = propagate(net, params, x, "empirical", y=xp.asarray(np.array(y)))
+        found = propagate(
+            net.linearize(params, x), "empirical", y=xp.asarray(np.array(y))
+        )
         total = [
             s + weight * host(G)
             for s, G in zip(total, kronecker_factors(found)[1], strict=True)
@@ -141,7 +143,7 @@ def test_x15_expected_G_of_one_sample_is_G_in_expectation(xp, rng):
     p = host(Categorical().probabilities(net.predict(params, x)))
     labels = list(itertools.product(range(3), repeat=4))
     weights = [np.prod([p[n, c] for n, c in enumerate(y)]) for y in labels]
-    expected = kronecker_factors(propagate(net, params, x))[1]
+    expected = kronecker_factors(propagate(net.linearize(params, x)))[1]
     uniform = [1 / len(labels)] * len(labels)
     found = enumerated(net, params, x, xp, labels, weights)
     wrong = enumerated(net, params, x, xp, labels, uniform)
@@ -157,13 +159,13 @@ def test_x16_enumerated_labels_are_the_expectation_and_the_ggn(problem, xp):
     type_1 = 0.0
     for c in range(3):
         y = xp.asarray(np.full(N, c))
-        (flat,) = [rows(propagate(net, params, x, "empirical", y=y))]
+        (flat,) = [rows(propagate(net.linearize(params, x), "empirical", y=y))]
         type_1 = type_1 + (flat.T * p[:, c]) @ flat / N
     F = fisher_matrix(net, params, x).to_dense()
     assert_exact(type_1, F)
     assert_exact(ggn_matrix(net, params, x).to_dense(), F)
     y = xp.asarray(p.argmax(axis=1))
-    observed = full(propagate(net, params, x, "empirical", y=y)).to_dense()
+    observed = full(propagate(net.linearize(params, x), "empirical", y=y)).to_dense()
     assert relative_error(observed, F) > 0.1
 
 
@@ -176,10 +178,10 @@ def rows(found):
 def test_x17_empirical_fisher_of_a_sampled_label_is_the_sampled_fisher(problem, xp):
     net, params, x = problem
     y = Categorical().sample(net.predict(params, x), np.random.default_rng(5), 1)[0]
-    empirical = full(propagate(net, params, x, "empirical", y=y)).to_dense()
+    empirical = full(propagate(net.linearize(params, x), "empirical", y=y)).to_dense()
     same, other = (
         full(
-            propagate(net, params, x, "sampled", rng=np.random.default_rng(s))
+            propagate(net.linearize(params, x), "sampled", rng=np.random.default_rng(s))
         ).to_dense()
         for s in (5, 6)
     )
@@ -237,7 +239,7 @@ def test_x20_no_order_between_ekfac_and_the_best_product(rng):
     """Either can be nearer; one example of each."""
     net = chain(Tanh, squared_error())
     params, x = parameters(net, rng, np, 3.0), inputs(rng, np)
-    _, ekfac, best = errors(propagate(net, params, x))
+    _, ekfac, best = errors(propagate(net.linearize(params, x)))
     assert best[0] < ekfac[0]
     # inputs and errors along axes, dependent: diagonal in K-FAC's basis, no product
     axes_a, axes_g = [0, 1, 2, 0, 1], [0, 1, 0, 0, 1]

@@ -123,7 +123,9 @@ def test_drawn_labels_do_not_depend_on_the_chunks(xp, rng):
         found = []
         for memory in (1, 10**6):
             one = np.random.default_rng(11)
-            pairs = propagate(net, params, x, name, rng=one, samples=3, memory=memory)
+            pairs = propagate(
+                net.linearize(params, x), name, rng=one, samples=3, memory=memory
+            )
             g = [host(chunk.g()[1]) for chunk in pairs.chunks()]
             assert len(g) == (7 if memory == 1 else 1)
             found.append(np.concatenate(g, axis=1))
@@ -136,7 +138,11 @@ def test_sampled_labels_of_joint_losses_in_chunks(rng):
     found = []
     for memory in (1, 10**6):
         pairs = propagate(
-            net, params, x, "mc", rng=np.random.default_rng(3), samples=2, memory=memory
+            net.linearize(params, x),
+            "mc",
+            rng=np.random.default_rng(3),
+            samples=2,
+            memory=memory,
         )
         found.append(np.concatenate([c.g()[0] for c in pairs.chunks()], axis=1))
     assert found[0].shape == (2, 7, 1, 4)
@@ -165,14 +171,14 @@ def test_errors(rng):
     net = Network([Dense(5, 3)], Categorical())
     params, x = net.init(rng), rng.normal(size=(7, 5))
     with pytest.raises(ValueRangeError, match=r"Empirical: needs the observed labels"):
-        propagate(net, params, x, "empirical")
+        propagate(net.linearize(params, x), "empirical")
     with pytest.raises(ValueRangeError, match="Sampled: needs a generator"):
-        propagate(net, params, x, "sampled")
+        propagate(net.linearize(params, x), "sampled")
     net = Network([Dense(5, 4)], NormalMeanVariance())
     params = net.init(rng)
     with pytest.raises(ValueRangeError, match="GGN: needs the observed labels"):
-        propagate(net, params, x, "ggn")
-    pairs = propagate(net, params, x, "ggn", y=rng.normal(size=(7, 2)))
+        propagate(net.linearize(params, x), "ggn")
+    pairs = propagate(net.linearize(params, x), "ggn", y=rng.normal(size=(7, 2)))
     with pytest.raises(Unsupported, match="no real square root"):
         next(pairs.chunks()).g()
 

@@ -53,8 +53,8 @@ def repeated(row, xp, times):
 def test_x1_one_input_or_copies_of_it(xp, rng, distribution, copies):
     net = chain(distribution=distribution)
     params, x = parameters(net, rng, xp), inputs(rng, xp, 1)
-    assert gaps(propagate(net, params, repeated(x, xp, copies))).max() < EXACT
-    assert gaps(propagate(net, params, inputs(rng, xp, 2)))[0] > 0.01
+    assert gaps(propagate(net.linearize(params, repeated(x, xp, copies)))).max() < EXACT
+    assert gaps(propagate(net.linearize(params, inputs(rng, xp, 2))))[0] > 0.01
 
 
 @pytest.mark.parametrize("samples", [1, 3])
@@ -62,10 +62,10 @@ def test_x2_sampled_labels_of_one_example(xp, rng, samples):
     net = chain()
     params = parameters(net, rng, xp)
     found = propagate(
-        net, params, inputs(rng, xp, 1), "sampled", rng=rng, samples=samples
+        net.linearize(params, inputs(rng, xp, 1)), "sampled", rng=rng, samples=samples
     )
     assert gaps(found).max() < EXACT
-    exact = block_diagonal(propagate(net, params, inputs(rng, xp, 1)))
+    exact = block_diagonal(propagate(net.linearize(params, inputs(rng, xp, 1))))
     other = kronecker(found).blocks[0].to_dense()
     assert relative_error(other, exact.blocks[0].to_dense()) > 0.01
 
@@ -74,20 +74,20 @@ def test_x3_empirical_fisher_of_identical_examples(xp, rng):
     net = chain()
     params = parameters(net, rng, xp)
     x, y = repeated(inputs(rng, xp, 1), xp, 5), xp.asarray(np.full(5, 2))
-    assert gaps(propagate(net, params, x, "empirical", y=y)).max() < EXACT
+    assert gaps(propagate(net.linearize(params, x), "empirical", y=y)).max() < EXACT
     y = xp.asarray(np.array([2, 0, 1, 2, 1]))
     assert (
-        gaps(propagate(net, params, x, "empirical", y=y)).max() < EXACT
+        gaps(propagate(net.linearize(params, x), "empirical", y=y)).max() < EXACT
     )  # a_n constant
     x = inputs(rng, xp, 5)
-    assert gaps(propagate(net, params, x, "empirical", y=y)).min() > 0.05
+    assert gaps(propagate(net.linearize(params, x), "empirical", y=y)).min() > 0.05
 
 
 @pytest.mark.parametrize("bias", [True, False])
 def test_x4_deep_linear_network_with_squared_error(xp, rng, bias):
     net = linear(squared_error(), bias)
     params, x = parameters(net, rng, xp), inputs(rng, xp)
-    assert gaps(propagate(net, params, x)).max() < EXACT
+    assert gaps(propagate(net.linearize(params, x))).max() < EXACT
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -95,13 +95,13 @@ def test_x4_controls(xp, rng, bias):
     x = inputs(rng, xp)
     net = linear(Categorical(), bias)
     params = parameters(net, rng, xp, 3.0)
-    assert gaps(propagate(net, params, x)).min() > 0.05  # another loss
+    assert gaps(propagate(net.linearize(params, x))).min() > 0.05  # another loss
     net = linear(squared_error(), bias)
     observed = xp.asarray(rng.normal(size=(N, 3)))
-    found = propagate(net, params, x, "empirical", y=observed)
+    found = propagate(net.linearize(params, x), "empirical", y=observed)
     assert gaps(found).min() > 0.05  # another estimate
     net = chain(Tanh, squared_error(), bias)
-    assert gaps(propagate(net, params, x))[:-1].min() > 0.05  # a nonlinearity
+    assert gaps(propagate(net.linearize(params, x)))[:-1].min() > 0.05  # a nonlinearity
 
 
 @dataclass(frozen=True)
@@ -123,19 +123,23 @@ class SharedNoise(Estimate):
 def test_x5_sampled_labels_with_noise_shared_by_all_examples(xp, rng, samples):
     net = linear(Normal(1.0))
     params, x = parameters(net, rng, xp), inputs(rng, xp)
-    assert gaps(propagate(net, params, x, SharedNoise(samples))).max() < EXACT
+    assert gaps(propagate(net.linearize(params, x), SharedNoise(samples))).max() < EXACT
     own = SharedNoise(samples, shared=False)
-    assert gaps(propagate(net, params, x, own)).min() > 0.05
+    assert gaps(propagate(net.linearize(params, x), own)).min() > 0.05
 
 
 @pytest.mark.parametrize("activation", [Tanh, ReLU])
 def test_x6_last_layer_under_squared_error(xp, rng, activation):
     net = chain(activation, squared_error())
-    found = gaps(propagate(net, parameters(net, rng, xp, 3.0), inputs(rng, xp)))
+    found = gaps(
+        propagate(net.linearize(parameters(net, rng, xp, 3.0), inputs(rng, xp)))
+    )
     assert found[-1] < EXACT
     assert found[:-1].min() > 0.05
     net = chain(activation, Categorical())
-    found = gaps(propagate(net, parameters(net, rng, xp, 3.0), inputs(rng, xp)))
+    found = gaps(
+        propagate(net.linearize(parameters(net, rng, xp, 3.0), inputs(rng, xp)))
+    )
     assert found[-1] > 0.05
 
 
@@ -144,15 +148,15 @@ def test_x7_last_layer_with_constant_logits(xp, rng):
     params, x = parameters(net, rng, xp), inputs(rng, xp)
     constant = host(params[-1])
     constant[:-1] = 0.0  # only the bias is left
-    found = propagate(net, [*params[:-1], xp.asarray(constant)], x)
+    found = propagate(net.linearize([*params[:-1], xp.asarray(constant)], x))
     assert gaps(found, first=2) < EXACT  # nothing arrives at the layers below
-    assert gaps(propagate(net, params, x), first=2) > 0.01
+    assert gaps(propagate(net.linearize(params, x)), first=2) > 0.01
 
 
 @pytest.mark.parametrize("distribution", LOSSES, ids=repr)
 def test_x8_bias_corner_of_the_block_is_G(xp, rng, distribution):
     net = chain(distribution=distribution)
-    found = propagate(net, parameters(net, rng, xp), inputs(rng, xp))
+    found = propagate(net.linearize(parameters(net, rng, xp), inputs(rng, xp)))
     blocks = zip(block_diagonal(found).blocks, kronecker(found).blocks, strict=True)
     for layer, (F, K) in enumerate(blocks):
         o = K.G.shape[0]
@@ -166,21 +170,25 @@ def test_x9_inputs_of_either_sign_odd_activation_no_bias(xp, rng):
     signs = np.array([1, -1, -1, 1, 1, -1, 1])[:, None]
     for bias, check in [(False, lambda e: e < EXACT), (True, lambda e: e > 0.01)]:
         net = chain(Tanh, Categorical(), bias)
-        found = propagate(net, parameters(net, rng, xp), xp.asarray(signs * row))
+        found = propagate(
+            net.linearize(parameters(net, rng, xp), xp.asarray(signs * row))
+        )
         assert check(gaps(found).max())
     net = chain(ReLU, Categorical(), bias=False)  # not odd
-    found = propagate(net, parameters(net, rng, xp), xp.asarray(signs * row))
+    found = propagate(net.linearize(parameters(net, rng, xp), xp.asarray(signs * row)))
     assert gaps(found).max() > 0.01
 
 
 def test_x10_relu_with_the_same_units_active(xp, rng):
     net = chain(ReLU, squared_error())
     params, x = parameters(net, rng, xp), inputs(rng, xp)
-    assert gaps(propagate(net, params, x))[:-1].min() > 0.01
+    assert gaps(propagate(net.linearize(params, x)))[:-1].min() > 0.01
     raised = [host(W) for W in params]
     for W in raised[:-1]:
         W[-1] += 50.0
-    assert gaps(propagate(net, [xp.asarray(W) for W in raised], x)).max() < EXACT
+    assert (
+        gaps(propagate(net.linearize([xp.asarray(W) for W in raised], x))).max() < EXACT
+    )
 
 
 def test_x11_full_factorial_design(xp, rng):
@@ -201,5 +209,5 @@ def test_identity_activation_is_what_makes_the_network_linear(rng):
     assert relative_error(net.predict(params, x), product) < EXACT
     assert any(isinstance(layer, Identity) for layer in net.body.layers)
     two = Network([Dense(5, 4), Dense(4, 3)], squared_error())
-    found = propagate(two, parameters(two, rng, np), x)
+    found = propagate(two.linearize(parameters(two, rng, np), x))
     assert gaps(found).max() < EXACT

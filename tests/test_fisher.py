@@ -28,7 +28,12 @@ from kfac_ref.errors import (
 )
 from kfac_ref.exact.dense import empirical_fisher_matrix, fisher_matrix, ggn_matrix
 from kfac_ref.exact.hessian import HessianProduct, hessian_matrix
-from kfac_ref.exact.products import CurvatureProduct
+from kfac_ref.exact.products import (
+    EmpiricalFisherProduct,
+    FisherProduct,
+    GGNProduct,
+    curvature_product,
+)
 from kfac_ref.layers import (
     BatchStandardize,
     Conv2d,
@@ -145,7 +150,7 @@ def test_fisher_and_ggn_differ_for_predicted_variance(xp, rng):
     assert relative_error(G.to_dense(), F.to_dense()) > 0.1
     assert float(G.eigenvalues()[0]) < -1e-3  # the GGN is indefinite
     with pytest.raises(Unsupported, match="no real square root"):
-        CurvatureProduct(net, params, x, y, "ggn").factor(xp.asarray(np.ones(6 * N)))
+        GGNProduct(net.linearize(params, x), y).factor(xp.asarray(np.ones(6 * N)))
     with pytest.raises(ValueRangeError, match="need the observed labels"):
         ggn_matrix(net, params, x)
 
@@ -220,10 +225,10 @@ def test_products_equal_the_matrix(xp, rng, distribution, matrix):
         span = slice(None) if block is None else slice(start[block], start[block + 1])
         C = host(functions[matrix](block).to_dense())
         assert_exact(C, whole[span, span])
-        product = CurvatureProduct(net, params, x, y, matrix, block)
+        product = curvature_product(matrix, net.linearize(params, x), y, block=block)
         V = xp.asarray(rng.normal(size=(len(C), 2)))
-        assert_exact(product.product(V), C @ host(V))
-        assert_exact(product.product(V[:, 1]), C @ host(V)[:, 1])
+        assert_exact(product @ V, C @ host(V))
+        assert_exact(product @ V[:, 1], C @ host(V)[:, 1])
         assert_exact(product.form(list(V.T)), host(V).T @ C @ host(V))
         if matrix == "ggn" and not distribution.natural:
             continue
@@ -248,9 +253,9 @@ def test_products_of_shared_positions_and_joint_losses(xp, rng):
         ("ggn", ggn_matrix(net, params, x, y)),
         ("empirical", empirical_fisher_matrix(net, params, x, y)),
     ]:
-        product = CurvatureProduct(net, params, x, y, matrix)
+        product = curvature_product(matrix, net.linearize(params, x), y)
         v = xp.asarray(rng.normal(size=net.size))
-        assert_exact(product.product(v), host(C.to_dense()) @ host(v))
+        assert_exact((product @ v), host(C.to_dense()) @ host(v))
 
 
 def test_mixing_examples_is_exact_through_products(rng):
@@ -278,7 +283,7 @@ def test_mixing_examples_is_exact_through_products(rng):
 def test_operators_work_in_scipy(rng):
     net, params, x, y = problem(Categorical(), rng, np)
     F = fisher_matrix(net, params, x).to_dense()
-    product = CurvatureProduct(net, params, x)
+    product = FisherProduct(net.linearize(params, x))
     top = eigsh(product.operator(), k=1)[0][0]
     assert abs(top / np.linalg.eigvalsh(F)[-1] - 1) < 1e-10
     g = net.flatten(net.gradient(params, x, y))
@@ -290,7 +295,7 @@ def test_operators_work_in_scipy(rng):
     B = product.factor_operator()
     assert B.shape == (net.size, 3 * N)
     assert_exact(B @ (B.T @ g), F @ g)
-    H = HessianProduct(net, params, x, y)
+    H = HessianProduct(net.linearize(params, x), y)
     assert_exact(H.operator() @ g, hessian_matrix(net, params, x, y).to_dense() @ g)
 
 
@@ -310,7 +315,9 @@ def test_hessian_of_one_block(rng):
     gradient = lambda t: net.flatten(net.gradient(net.unflatten(t), x, y))  # noqa: E731
     theta, v, e = net.flatten(params), rng.normal(size=net.size), 1e-5
     central = (gradient(theta + e * v) - gradient(theta - e * v)) / (2 * e)
-    assert relative_error(HessianProduct(net, params, x, y).product(v), central) < 1e-8
+    assert (
+        relative_error(HessianProduct(net.linearize(params, x), y) @ v, central) < 1e-8
+    )
 
 
 def test_float32_is_kept(xp, rng):
@@ -318,9 +325,9 @@ def test_float32_is_kept(xp, rng):
     low = [W.astype(np.float32) for W in params]
     small = x.astype(np.float32)
     F = fisher_matrix(net, low, small).to_dense()
-    product = CurvatureProduct(net, low, small)
+    product = FisherProduct(net.linearize(low, small))
     v = xp.asarray(rng.normal(size=net.size).astype(np.float32))
-    assert F.dtype == product.product(v).dtype == np.float32
+    assert F.dtype == (product @ v).dtype == np.float32
     assert 1e-9 < relative_error(F, fisher_matrix(net, params, x).to_dense()) < 1e-5
 
 
@@ -329,19 +336,21 @@ def test_errors(xp, rng):
     with pytest.raises(
         ShapeError, match=r"expected shape \(39,\) or \(39, k\), found \(5,\)"
     ):
-        CurvatureProduct(net, params, x).product(xp.asarray(np.ones(5)))
+        FisherProduct(net.linearize(params, x)) @ xp.asarray(np.ones(5))
     with pytest.raises(UnknownName, match="did you mean 'fisher'"):
-        CurvatureProduct(net, params, x, matrix="fischer")
-    with pytest.raises(ValueRangeError, match="empirical products: need the observed"):
-        CurvatureProduct(net, params, x, matrix="empirical")
+        curvature_product("fischer", net.linearize(params, x))
+    with pytest.raises(
+        ValueRangeError, match="empirical Fisher products: need the observed"
+    ):
+        EmpiricalFisherProduct(net.linearize(params, x), None)
     with pytest.raises(ValueRangeError, match="index from 0 to 2 .*found 3"):
         fisher_matrix(net, params, x, block=3)
     if xp is np:
-        with pytest.raises(ShapeError, match="vector of a Hessian product"):
-            HessianProduct(net, params, x, y).product(np.ones(5))
+        with pytest.raises(ShapeError, match="vector for Hessian"):
+            HessianProduct(net.linearize(params, x), y) @ np.ones(5)
     else:
         with pytest.raises(BackendError, match="host arrays only"):
-            HessianProduct(net, params, x, y)
+            HessianProduct(net.linearize(params, x), y)
 
 
 def test_hessian_without_autograd_says_what_to_install(rng, monkeypatch):
@@ -350,7 +359,7 @@ def test_hessian_without_autograd_says_what_to_install(rng, monkeypatch):
     )
     net, params, x, y = problem(Categorical(), rng, np)
     with pytest.raises(ImportError, match="pip install"):
-        HessianProduct(net, params, x, y)
+        HessianProduct(net.linearize(params, x), y)
 
 
 def test_witness_network_is_the_librarys(xp, rng):

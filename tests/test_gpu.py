@@ -28,7 +28,7 @@ from kfac_ref.cli import main
 from kfac_ref.damping import RULES
 from kfac_ref.errors import Unsupported
 from kfac_ref.estimates import ESTIMATES
-from kfac_ref.exact.products import MATRICES
+from kfac_ref.exact.products import PRODUCTS
 from kfac_ref.gpu import cases, comparing, steps, tasks, timing
 from kfac_ref.gpu.comparing import TOLERANCES, Case, compare
 from kfac_ref.gpu.device import Device, find_device
@@ -70,7 +70,9 @@ def test_every_layer_and_every_distribution_is_in_a_net():
 
 def positions(net):
     p = problem(net, HOST)
-    return kfac_ref.propagate(p.network, p.params, p.x, "empirical", y=p.y).positions
+    return kfac_ref.propagate(
+        p.network.linearize(p.params, p.x), "empirical", y=p.y
+    ).positions
 
 
 def names(group):
@@ -89,10 +91,10 @@ def test_every_structure_estimate_rule_matrix_and_optimizer_takes_part():
     exact = names(cases.exact_cases)
     assert exact > {
         (f"{matrix}, {kind}", net)
-        for matrix, kind, net in product(MATRICES, cases.EXACT, NETS)
+        for matrix, kind, net in product(PRODUCTS, cases.EXACT, NETS)
     }
     assert ("fisher, products", "images, block 3") in exact
-    assert set(cases.DENSE) == set(MATRICES)
+    assert set(cases.DENSE) == set(PRODUCTS)
     classes = [getattr(kfac_ref.optimizer, n) for n in kfac_ref.optimizer.__all__]
     stepping = {c.__name__ for c in classes if callable(getattr(c, "step", None))}
     assert stepping == {"KFAC", *steps.OPTIMIZERS}

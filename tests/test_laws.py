@@ -63,7 +63,7 @@ def test_k2_error_of_sampled_labels_falls_as_the_root_of_their_number(xp):
     for M in numbers:
         errors = []
         for _ in range(10):
-            found = propagate(net, params, x, "sampled", rng=rng, samples=M)
+            found = propagate(net.linearize(params, x), "sampled", rng=rng, samples=M)
             errors.append(np.linalg.norm(host(full(found).to_dense()) - exact, 2))
         mean_errors.append(np.mean(errors))
     assert abs(slope(numbers, mean_errors) + 0.5) < 0.05
@@ -88,7 +88,7 @@ def test_k3_error_is_first_order_in_the_nonlinearity(xp, rng, monkeypatch):
     alphas, found = np.array([1e-3, 1e-2, 1e-1]), []
     for alpha in alphas:
         monkeypatch.setattr(PartlyTanh, "alpha", float(alpha))
-        found.append(gaps(propagate(net, params, x))[:-1])
+        found.append(gaps(propagate(net.linearize(params, x)))[:-1])
     for errors in np.array(found).T:
         assert abs(slope(alphas, errors) - 1.0) < 0.05
         assert errors[-1] > 1e-3
@@ -101,7 +101,7 @@ def test_k3_error_is_second_order_in_the_spread_of_the_inputs(xp, rng, order):
     centre, directions = rng.normal(0.4, 1, SIZES[0]), rng.normal(size=(N, SIZES[0]))
     spreads = np.array([1e-3, 1e-2, 1e-1])
     found = [
-        gaps(propagate(net, params, xp.asarray(centre + e * directions)))
+        gaps(propagate(net.linearize(params, xp.asarray(centre + e * directions))))
         for e in spreads
     ]
     for errors in np.array(found).T:

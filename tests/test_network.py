@@ -10,7 +10,9 @@ from helpers import assert_exact, host
 from kfac_ref.backend import use
 from kfac_ref.distributions import Categorical, Joint, Normal
 from kfac_ref.errors import BackendError, ShapeError, ValueRangeError
-from kfac_ref.exact.products import CurvatureProduct
+from kfac_ref.exact.products import (
+    FisherProduct,
+)
 from kfac_ref.layers import Dense, Sequential, Tanh
 from kfac_ref.network import Network
 from kfac_ref.pairs import propagate
@@ -41,7 +43,7 @@ def test_gradient_is_autograds(problem):
         return net.distribution.loss(z, y_host).mean()
 
     expected = autograd.grad(loss)(host(params))
-    value, gradient = net.loss_and_gradient(params, x, y)
+    value, gradient = net.linearize(params, x).loss_and_gradient(y)
     assert_exact(float(value), float(net.loss(params, x, y)))
     for found, also, right in zip(
         gradient, net.gradient(params, x, y), expected, strict=True
@@ -50,40 +52,47 @@ def test_gradient_is_autograds(problem):
         assert (host(found) == host(also)).all()
 
 
-def test_a_forward_pass_serves_all_that_need_it(problem):
-    """The same results, and an error for a pass of other objects."""
+def test_one_linearization_serves_all_that_need_it(problem):
     net, params, x, y = problem
-    forward = net.run(params, x)
-    assert float(forward.loss(y)) == float(net.loss(params, x, y))
+    at = net.linearize(params, x)
+    assert float(at.loss(y)) == float(net.loss(params, x, y))
     for found, right in zip(
-        forward.loss_and_gradient(y)[1], net.gradient(params, x, y), strict=True
+        at.loss_and_gradient(y)[1], net.gradient(params, x, y), strict=True
     ):
         assert (host(found) == host(right)).all()
-    assert forward.on(x) is forward and len(forward.on(x[:3]).z) == 3
-    assert net.run(params, x, forward) is forward
-    F = [CurvatureProduct(net, params, x, forward=f) for f in (forward, None)]
+    assert at.on(x) is at and len(at.on(x[:3]).z) == 3
+    assert at.part(0, len(x)) is at
+    assert (host(at.part(1, 3).z) == host(net.linearize(params, x[1:3]).z)).all()
     v = net.flatten(params)
-    assert (host(F[0].product(v)) == host(F[1].product(v))).all()
+    again = FisherProduct(net.linearize(params, x))
+    assert (host(FisherProduct(at) @ v) == host(again @ v)).all()
     for memory in (2**28, 2**10):  # in one chunk, and in many
-        pairs = propagate(net, params, x, forward=forward, memory=memory)
-        expected = kronecker(propagate(net, params, x, memory=memory)).to_dense()
-        assert (host(kronecker(pairs).to_dense()) == host(expected)).all()
-    for other in ((list(params), x), (params, 1.0 * x)):
-        with pytest.raises(ValueRangeError, match="forward: expected the pass of this"):
-            propagate(net, *other, forward=forward)
-        with pytest.raises(ValueRangeError, match=r"make it with network\.run"):
-            CurvatureProduct(net, *other, forward=forward)
+        pairs = propagate(at, memory=memory)
+        expected = kronecker(propagate(net.linearize(params, x), memory=memory))
+        assert (host(kronecker(pairs).to_dense()) == host(expected.to_dense())).all()
+
+
+def test_the_forward_pass_is_made_once_and_when_it_is_asked_for(problem, monkeypatch):
+    net, params, x, y = problem
+    passes = []
+    forward = net.body.forward
+    monkeypatch.setattr(
+        net.body, "forward", lambda *of: passes.append(0) or forward(*of)
+    )
+    at = net.linearize(params, x)
+    assert not passes
+    at.loss_and_gradient(y), at.jvp([W[None] for W in params]), at.inputs(), at.z
+    assert len(passes) == 1
 
 
 def test_jvp_and_vjp_are_adjoint(problem, rng, xp):
     net, params, x, _ = problem
-    z, tape = net.forward(params, x)
+    at = net.linearize(params, x)
     change = [xp.asarray(rng.normal(size=(2, d, o))) for d, o in net.shapes]
-    dz = xp.asarray(rng.normal(size=(2, *z.shape)))
-    forward = host(net.push_forward(params, tape, change)) * host(dz)
-    backward = net.pull_back(params, tape, dz)
+    dz = xp.asarray(rng.normal(size=(2, *at.z.shape)))
+    forward = host(at.jvp(change)) * host(dz)
     products = [
-        (host(a) * host(b)).sum() for a, b in zip(change, backward, strict=True)
+        (host(a) * host(b)).sum() for a, b in zip(change, at.vjp(dz), strict=True)
     ]
     assert abs(forward.sum() / sum(products) - 1) < 1e-12
 

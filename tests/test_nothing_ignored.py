@@ -58,13 +58,15 @@ def test_samples_beside_an_estimate_agree_with_it_or_are_refused(problem, rng):
         with pytest.raises(ValueRangeError, match=f"samples: expected 3, .* {given}$"):
             curvature(net, params, x, "full", Sampled(3), rng=rng, samples=given)
         with pytest.raises(ValueRangeError, match="samples: expected 3, as in the"):
-            propagate(net, params, x, Sampled(3), rng=rng, samples=given)
+            propagate(net.linearize(params, x), Sampled(3), rng=rng, samples=given)
         with pytest.raises(ValueRangeError, match="samples: expected 3, as in the"):
             KFAC(net, estimate=Sampled(3), samples=given)
         with pytest.raises(ValueRangeError, match="samples: expected 3, as in the"):
             KFAC(net, estimate=[Sampled(3), "empirical", "empirical"], samples=given)
     for samples in (None, 3):
-        pairs = propagate(net, params, x, Sampled(3), rng=rng, samples=samples)
+        pairs = propagate(
+            net.linearize(params, x), Sampled(3), rng=rng, samples=samples
+        )
         assert pairs.count == 3
 
 
@@ -120,7 +122,7 @@ def test_an_estimate_that_draws_needs_one(problem, name):
     net, params, x, _ = problem
     estimate = name if isinstance(name, str) else name()
     with pytest.raises(ValueRangeError, match="needs a generator, rng=numpy.random.d"):
-        propagate(net, params, x, estimate)
+        propagate(net.linearize(params, x), estimate)
 
 
 def test_labels_that_were_drawn_are_checked_like_any(problem, xp):
@@ -137,9 +139,9 @@ def test_labels_that_were_drawn_are_checked_like_any(problem, xp):
         (xp.sum(y), ShapeError, "expected 1 on the first axis, .* found no axis"),
     ):
         with pytest.raises(error, match=where.format("Given") + message):
-            propagate(net, params, x, Given(1, labels))
+            propagate(net.linearize(params, x), Given(1, labels))
     with pytest.raises(ValueRangeError, match=where.format("Observed") + "from 0 to 2"):
-        propagate(net, params, x, Observed(shift=3))
+        propagate(net.linearize(params, x), Observed(shift=3))
 
 
 def test_labels_for_several_losses_are_checked_part_by_part(xp, rng):
@@ -147,9 +149,9 @@ def test_labels_for_several_losses_are_checked_part_by_part(xp, rng):
     net = chain(distribution=joint)
     params, x = parameters(net, rng, xp), inputs(rng, xp)
     good = [xp.asarray(rng.integers(0, 2, (2, 11))), xp.ones((2, 11, 1))]
-    assert propagate(net, params, x, Given(2, good)).count == 2
+    assert propagate(net.linearize(params, x), Given(2, good)).count == 2
     with pytest.raises(ValueRangeError, match="Given drew: .*part 0, Categorical"):
-        propagate(net, params, x, Given(2, [good[0] + 5, good[1]]))
+        propagate(net.linearize(params, x), Given(2, [good[0] + 5, good[1]]))
 
 
 def test_signs_have_the_shape_of_the_outputs(problem, xp):
@@ -159,7 +161,7 @@ def test_signs_have_the_shape_of_the_outputs(problem, xp):
 
     net, params, x, _ = problem
     with pytest.raises(ShapeError, match=r"Fixed drew: expected shape \(1, 11, 3\)"):
-        propagate(net, params, x, Fixed())
+        propagate(net.linearize(params, x), Fixed())
 
 
 def test_what_is_drawn_need_not_be_labels(problem, xp, rng):
@@ -177,9 +179,9 @@ def test_what_is_drawn_need_not_be_labels(problem, xp, rng):
             return drawn[start:stop]
 
     net, params, x, _ = problem
-    assert propagate(net, params, x, Noise(), rng=rng).count == 1
+    assert propagate(net.linearize(params, x), Noise(), rng=rng).count == 1
     with pytest.raises(ValueRangeError, match="Noise: needs a generator"):
-        propagate(net, params, x, Noise())
+        propagate(net.linearize(params, x), Noise())
 
 
 def test_labels_and_generator_may_always_be_given_and_are_looked_at(problem, rng):

@@ -36,7 +36,11 @@ from kfac_ref.errors import (
 from kfac_ref.estimates import make_estimate
 from kfac_ref.exact import dense as fisher
 from kfac_ref.exact import hessian
-from kfac_ref.exact.products import CurvatureProduct, check_block
+from kfac_ref.exact.products import (
+    FisherProduct,
+    check_block,
+    curvature_product,
+)
 from kfac_ref.layers import Dense, Layer
 from kfac_ref.optimizer import (
     KFAC,
@@ -178,6 +182,7 @@ def types(part, path="", results=False):
     if isinstance(part, slice):
         return slice, *[type(v) for v in (part.start, part.stop, part.step)]
     own = vars(part) if isinstance(part, Value) else {}
+    own = {name: held for name, held in own.items() if name != "_forward"}  # made later
     return type(part), types(own, path, results) if own else ()
 
 
@@ -200,7 +205,7 @@ def matrix(name="kronecker"):
 
 
 def forward():
-    return NET.run(PARAMS, X)
+    return NET.linearize(PARAMS, X)
 
 
 def idx(n, path):
@@ -210,7 +215,7 @@ def idx(n, path):
 
 def model():
     directions = [array(cases.P), array(cases.P, seed=2)]
-    product = CurvatureProduct(NET, PARAMS, X)
+    product = FisherProduct(NET.linearize(PARAMS, X))
     return directions, array(cases.P, seed=3), product
 
 
@@ -281,7 +286,8 @@ FUNCTIONS = {
     train: lambda n: [trained(n, updates=n(3)), trained(n, epochs=n(2))],
     propagate: lambda n: behave(
         propagate(
-            NET, PARAMS, X, "sampled", rng=generator(2), samples=n(2), memory=n(200)
+            NET.linearize(PARAMS, X), "sampled", rng=generator(2), samples=n(2),
+            memory=n(200),
         )
     ),
     given_pairs: lambda n: behave(
@@ -297,13 +303,16 @@ FUNCTIONS = {
     subsample_positions: lambda n: behave(
         subsample_positions(cases.shared(PLAIN), n(0.5), generator(1))
     ),
+    curvature_product: lambda n: behave(
+        curvature_product("ggn", NET.linearize(PARAMS, X), Y, n(1))
+    ),
     check_share: lambda n: [check_share("share", n(share)) for share in (0.5, 1)],
     dense_blocks: lambda n: dense_blocks(cases.pairs(PLAIN), [n(1)]),
     nearest_kronecker: lambda n: nearest_kronecker(
         cases.pairs(PLAIN), n(1), *(2 * np.eye(d, dtype=np.float32) for d in (5, 3))
     ),
     statistics.statistics_stage: lambda n: statistics.statistics_stage(
-        cases.images(PLAIN).run(cases.start(cases.images(PLAIN)), cases.PIXELS),
+        cases.images(PLAIN).linearize(cases.start(cases.images(PLAIN)), cases.PIXELS),
         cases.LABELS, generator(2), samples=n(2), position_share=n(0.5),
     ),
     statistics.choices: lambda n: statistics.choices(
@@ -326,10 +335,14 @@ FUNCTIONS = {
         for fixed in ((), (n(1),), (None, n(0.5)))
     ],
     baselines.check_rate: lambda n: baselines.check_rate("rate", n(0.5)),
-    baselines.at: lambda n: [baselines.at(n.real, 3), baselines.at(0.5, n(3))],
+    baselines.value_at: lambda n: [
+        baselines.value_at(n.real, 3), baselines.value_at(0.5, n(3))
+    ],
 }  # fmt: skip
 
 NO_DOORS = {  # module or function: why its numbers are not looked at
+    "kfac_ref.pairs.divide": "the number of examples",
+    "kfac_ref.exact.products.by_products": "behind the matrices, which check",
     "kfac_ref.errors": "they are the checks",
     "kfac_ref.matrices.definite": "behind the methods of matrices, which check",
     "kfac_ref.matrices.dense": "behind the methods of matrices, which check",
@@ -389,9 +402,10 @@ def test_functions_take_every_kind_of_number(function):
 
 
 INSIDE = {  # not doors: numbers that the package makes
+    baselines.check_rate: "a field of a baseline",
     dense_blocks: "indices of blocks",
     nearest_kronecker: "the index of a block",
-    baselines.at: "the step of a state, which is checked there",
+    baselines.value_at: "the step of a state, which is checked there",
 }
 
 

@@ -27,7 +27,6 @@ from kfac_ref.optimizer.stages import (
     invert_stage,
     loss_alone_stage,
     loss_stage,
-    product_stage,
     proposal_stage,
     subset_stage,
 )
@@ -90,7 +89,9 @@ def statistics(problem_, structure="kronecker", **options):
 def test_statistics_are_the_structure_of_the_pairs(structure, kind, xp, rng):
     given = net, theta, x, *_ = start(kind, xp, rng)
     pairs = propagate(
-        net, net.unflatten(theta), x, "sampled", rng=np.random.default_rng(SEED)
+        net.linearize(net.unflatten(theta), x),
+        "sampled",
+        rng=np.random.default_rng(SEED),
     )
     expected = make_structure(structure, pairs).to_dense()
     assert_exact(statistics(given, structure).to_dense(), expected)
@@ -150,7 +151,9 @@ def test_a_chain_is_averaged_first_and_damped_then(rule, xp, rng):
             assert_exact(A, e)
         return
     pairs = propagate(
-        net, net.unflatten(theta), x, "sampled", rng=np.random.default_rng(SEED)
+        net.linearize(net.unflatten(theta), x),
+        "sampled",
+        rng=np.random.default_rng(SEED),
     )
     expected = make_structure("block_tridiagonal", pairs, damping=0.04)
     found = damping_stage(chain, 0.04, rule)
@@ -232,22 +235,11 @@ def test_clip_of_nothing_and_errors(xp):
         clip_stage(g, g, 1.0, 1.0, "euclid")
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("matrix", ["fisher", "ggn"])
-def test_products(matrix, kind, xp, rng):
-    net, theta, x, y, (params, batches) = start(kind, xp, rng)
-    V = rng.normal(size=(net.size, 2))
-    found = product_stage(forward_stage(net, theta, x), y, matrix).product(
-        xp.asarray(V)
-    )
-    assert_exact(found, transcription.fisher(kind, params, batches[0][0]) @ V)
-
-
 def test_coefficients_by_hand(xp):
     """The system [[9/2, 11/2], [11/2, 10]] c = -(1, 3), lambda = 1/2 inside."""
     C, gradient = np.array([[4.0, 1], [1, 3]]), xp.asarray(np.array([1.0, 2.0]))
     directions = [xp.asarray(np.array(d)) for d in ([1.0, 0.0], [1.0, 1.0])]
-    model = quadratic_model(directions, gradient, DenseMatrix(xp.asarray(C)).__matmul__)
+    model = quadratic_model(directions, gradient, DenseMatrix(xp.asarray(C)))
     table = {
         (None, None): (26 / 59, -32 / 59),
         (None, 0.7): (-(1 + 5.5 * 0.7) / 4.5, 0.7),

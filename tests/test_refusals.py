@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from helpers import assert_exact, host
-from kfac_ref import CurvatureProduct, compare, curvature, factored_tikhonov
+from kfac_ref import (
+    FisherProduct,
+    compare,
+    curvature,
+    factored_tikhonov,
+)
 from kfac_ref.backend import get_xp
 from kfac_ref.comparison import DampedInside
 from kfac_ref.distributions import Categorical, Distribution, Normal
@@ -44,7 +49,7 @@ def test_inputs_of_another_type_are_refused(problem, xp, dtype):
         lambda: net.loss(params, other, y),
         lambda: fisher_matrix(net, params, other),
         lambda: curvature(net, params, other),
-        lambda: CurvatureProduct(net, params, other),
+        lambda: FisherProduct(net.linearize(params, other)),
     ):
         with pytest.raises(ValueRangeError, match=rf"found .*{dtype}.*; use x.astype"):
             function()
@@ -149,7 +154,7 @@ def test_a_network_without_parameters_has_no_curvature(xp, rng):
     for function in (
         lambda: fisher_matrix(net, [], x),
         lambda: curvature(net, [], x),
-        lambda: CurvatureProduct(net, [], x),
+        lambda: FisherProduct(net.linearize([], x)),
     ):
         with pytest.raises(Unsupported, match="has no parameters, and so no curvature"):
             function()
@@ -173,16 +178,16 @@ def test_numbers_that_are_none(problem, rng):
         with pytest.raises(ValueRangeError, match="expected a numpy.random.Generator"):
             net.init(seed)
         with pytest.raises(ValueRangeError, match="numpy.random.default_rng"):
-            propagate(net, params, x, "sampled", rng=seed)
+            propagate(net.linearize(params, x), "sampled", rng=seed)
     for dtype in (int, np.float16):
         with pytest.raises(ValueRangeError, match="expected float64 or float32"):
             net.init(rng, dtype)
     for samples in (1.5, "3", True):
         with pytest.raises(ValueRangeError, match="samples.*whole number >= 1"):
-            propagate(net, params, x, "sampled", rng=rng, samples=samples)
+            propagate(net.linearize(params, x), "sampled", rng=rng, samples=samples)
     for memory in (0, -5, None):
         with pytest.raises(ValueRangeError, match="memory.*whole number >= 1"):
-            propagate(net, params, x, memory=memory)
+            propagate(net.linearize(params, x), memory=memory)
     for block in (1.0, "0", True, -1):
         with pytest.raises(ValueRangeError, match="block: expected a whole number"):
             fisher_matrix(net, params, x, block)
@@ -192,7 +197,7 @@ def test_numbers_that_are_none(problem, rng):
 
 def test_options_that_a_structure_does_not_take(problem):
     net, params, x, _ = problem
-    found = propagate(net, params, x)
+    found = propagate(net.linearize(params, x))
     with pytest.raises(KfacTypeError, match="'block_tridiagonal': needs damping="):
         make_structure("block_tridiagonal", found)
     message = "unknown argument 'damping': a matrix is damped after .*known: none"
@@ -241,12 +246,12 @@ def test_swapped_arguments_are_shown_without_their_numbers(rng):
     """In one short line: what was expected, and what of it was found."""
     net = Network([Dense(4, 3)], Normal())
     params, x = net.init(rng), rng.normal(size=(7, 4))
-    pairs = propagate(net, params, x)
+    pairs = propagate(net.linearize(params, x))
     with pytest.raises(
-        KfacTypeError, match=r"^name: expected .*'?Pairs\(names=\['0: D"
+        KfacTypeError, match=r"^name: expected .*'?Propagated\(names=\['0: D"
     ):
         make_structure(pairs, "kronecker")
-    for value in (pairs, net.run(params, x), next(pairs.chunks())):
+    for value in (pairs, net.linearize(params, x), pairs.part(0, 3)):
         shown = describe(value)
         assert shown.startswith(f"{type(value).__name__}(") and len(shown) <= 120
         assert "\n" not in shown and "0." not in shown

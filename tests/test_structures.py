@@ -116,7 +116,7 @@ def test_block_tridiagonal_against_dense_algebra(xp, rng):
     """Bands of K-FAC's F~ kept, inverse without corners, damping before."""
     net = chain()
     params, x = parameters(net, rng, xp), inputs(rng, xp)
-    found, lam = propagate(net, params, x), 0.37
+    found, lam = propagate(net.linearize(params, x)), 0.37
     F_hat = make_structure("block_tridiagonal", found, damping=lam)
     blocks = ag(found)
     F_tilde = kfac_with_cross_blocks(blocks)
@@ -154,7 +154,7 @@ def test_errors(xp, rng):
     with pytest.raises(Unsupported, match="shares its weights over positions"):
         make_structure("block_tridiagonal", moved(xp, a, g), damping=0.1)
     net = chain()
-    found = propagate(net, parameters(net, rng, xp), inputs(rng, xp))
+    found = propagate(net.linearize(parameters(net, rng, xp), inputs(rng, xp)))
     with pytest.raises(NotPositiveDefinite, match=r"lambda = 0 .* larger damping"):
         make_structure("block_tridiagonal", found, damping=0.0)
 
@@ -167,7 +167,7 @@ def test_mixing_examples_is_refused_where_gradients_of_examples_are_needed(
 ):
     net = Network([Dense(5, 4), BatchStandardize(), Dense(4, 3)], Categorical())
     params, x = parameters(net, rng, np), inputs(rng, np)
-    found = propagate(net, params, x, "sampled", rng=rng)
+    found = propagate(net.linearize(params, x), "sampled", rng=rng)
     with pytest.raises(Unsupported, match="mixes the examples"):
         make_structure(structure, found)
     assert len(list(found.chunks())) == 1
@@ -179,9 +179,11 @@ def test_columns_of_mixed_examples_are_refused(xp, rng, estimate):
     net = Network([Dense(5, 4), BatchStandardize(), Dense(4, 3)], Categorical())
     params, x = parameters(net, rng, xp), inputs(rng, xp)
     with pytest.raises(Unsupported, match="added up before they are squared"):
-        propagate(net, params, x, estimate)
+        propagate(net.linearize(params, x), estimate)
     G = [
-        kronecker(propagate(net, params, x, name, rng=rng, samples=4000)).blocks[0].G
+        kronecker(propagate(net.linearize(params, x), name, rng=rng, samples=4000))
+        .blocks[0]
+        .G
         for name in ("sampled", "random_signs")
     ]
     assert relative_error(*G) < 0.1  # two unbiased estimates of the same G
@@ -209,7 +211,7 @@ def test_every_estimate_goes_with_every_structure(xp, rng, estimate, structure):
     net = chain()
     params, x, y = parameters(net, rng, xp), inputs(rng, xp), classes(rng, xp)
     samples = 2 if make_estimate(estimate).is_random else 1
-    found = propagate(net, params, x, estimate, y=y, rng=rng, samples=samples)
+    found = propagate(net.linearize(params, x), estimate, y=y, rng=rng, samples=samples)
     blocks = ag(found)
     matrix = make_structure(structure, found).to_dense()
     if structure == "full":

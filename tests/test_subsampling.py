@@ -82,7 +82,7 @@ def test_chunks_see_the_same_positions(xp, rng):
     net, params, x, _ = conv_problem(xp, rng)
     found = []
     for memory in (2**28, 2**13):
-        pairs = propagate(net, params, x, memory=memory)
+        pairs = propagate(net.linearize(params, x), memory=memory)
         few = subsample_positions(pairs, 0.5, np.random.default_rng(3))
         found.append((len(list(few.chunks())), kronecker(few).to_dense()))
     assert found[0][0] == 1 < found[1][0]
@@ -91,7 +91,7 @@ def test_chunks_see_the_same_positions(xp, rng):
 
 def test_all_positions_and_single_positions_stay_as_they_are(xp, rng):
     net, params, x, _ = conv_problem(xp, rng)
-    pairs = propagate(net, params, x)
+    pairs = propagate(net.linearize(params, x))
     assert subsample_positions(pairs, 1.0, rng) is pairs
     few = subsample_positions(pairs, 0.5, rng)
     assert few.positions == [3, 1] and pairs.positions == [6, 1]
@@ -101,7 +101,7 @@ def test_all_positions_and_single_positions_stay_as_they_are(xp, rng):
         assert_exact(getattr(dense, letter), getattr(whole.blocks[1], letter))
         error = relative_error(getattr(conv, letter), getattr(whole.blocks[0], letter))
         assert error > 0.01
-    flat = propagate(chain(), parameters(chain(), rng, xp), inputs(rng, xp))
+    flat = propagate(chain().linearize(parameters(chain(), rng, xp), inputs(rng, xp)))
     assert subsample_positions(flat, 0.5) is flat
 
 
@@ -111,7 +111,7 @@ def test_all_positions_and_single_positions_stay_as_they_are(xp, rng):
 )
 def test_gradients_need_all_positions(structure, xp, rng):
     net, params, x, _ = conv_problem(xp, rng)
-    few = subsample_positions(propagate(net, params, x), 0.5, rng)
+    few = subsample_positions(propagate(net.linearize(params, x)), 0.5, rng)
     with pytest.raises(Unsupported, match=f"{structure}: needs all positions .* 'kron"):
         make_structure(structure, few)
     if structure != "full":
@@ -120,7 +120,7 @@ def test_gradients_need_all_positions(structure, xp, rng):
 
 def test_a_chain_of_one_position_left_is_no_chain(xp, rng):
     net, params, x, _ = conv_problem(xp, rng)
-    few = subsample_positions(propagate(net, params, x), 0.1, rng)
+    few = subsample_positions(propagate(net.linearize(params, x)), 0.1, rng)
     assert few.positions == [1, 1]
     with pytest.raises(Unsupported, match="shares its weights over positions"):
         make_structure("block_tridiagonal", few, damping=0.1)
@@ -132,7 +132,7 @@ def test_in_a_step(xp, rng):
     options = dict(structure=["kronecker", "diagonal"], damping_rule=damped)
     _, (trace,) = run(KFAC(net, **options, position_share=0.5), params, [(x, y)])
     again = np.random.default_rng(6)  # optimizer_cases.SEED
-    pairs = propagate(net, params, x, "sampled", rng=again)
+    pairs = propagate(net.linearize(params, x), "sampled", rng=again)
     expected = kronecker(subsample_positions(pairs, 0.5, again)).block(0)
     assert_exact(trace.statistics.block(0).to_dense(), expected.to_dense())
     _, (whole,) = run(KFAC(net, **options), params, [(x, y)])
@@ -148,7 +148,7 @@ def damped(matrix, damping):
 
 def test_errors(xp, rng):
     net, params, x, _ = conv_problem(xp, rng)
-    pairs = propagate(net, params, x)
+    pairs = propagate(net.linearize(params, x))
     for share in (0.0, 1.1, float("nan")):
         with pytest.raises(ValueRangeError, match=r"positions: .* in \(0, 1\], found"):
             subsample_positions(pairs, share, rng)

@@ -16,14 +16,12 @@ from kfac_ref.comparison import Built, Comparison
 from kfac_ref.damping import factored_tikhonov
 from kfac_ref.distributions import Distribution
 from kfac_ref.estimates import Estimate
-from kfac_ref.exact.hessian import HessianProduct
-from kfac_ref.exact.products import CurvatureProduct
 from kfac_ref.gpu import tasks
 from kfac_ref.gpu.comparing import Case
 from kfac_ref.layers import Layer, sparse
 from kfac_ref.layers.patches import Axis, Grid
 from kfac_ref.matrices import SymmetricMatrix
-from kfac_ref.network import Forward, Network
+from kfac_ref.network import Linearization, Network
 from kfac_ref.optimizer import (
     KFAC,
     SGD,
@@ -44,7 +42,7 @@ from kfac_ref.optimizer.schedules import (
     Polynomial,
     WarmUp,
 )
-from kfac_ref.pairs import Chunk, Pairs
+from kfac_ref.pairs import Pairs
 from kfac_ref.quadratic_model import QuadraticModel
 from kfac_ref.races.contestants import Contestant
 from kfac_ref.races.lbann import Job
@@ -86,7 +84,7 @@ def network(value, n):
     if value.size != cases.P:
         x, y = cases.PIXELS, cases.LABELS
     params = value.init(generator(2), cases.FLOAT)
-    return value.run(params, x).loss_and_gradient(y)
+    return value.linearize(params, x).loss_and_gradient(y)
 
 
 def estimate(value, n):
@@ -98,8 +96,10 @@ def estimate(value, n):
 
 
 def matrix(value, n):
-    if type(value) is SymmetricMatrix:
+    if type(value) in (SymmetricMatrix, cases.CurvatureProduct):
         return value.size, value.label
+    if isinstance(value, cases.CurvatureProduct | cases.HessianProduct):
+        return value @ array(value.size), value.solve(array(value.size), n(2.0))
     v, root = array(value.size), value
     if type(value).__name__ != "DampedInside":
         root = value.power(n(0.5), n(0.5))
@@ -121,8 +121,10 @@ def average(value, n):
     return value.add(cases.matrix("kronecker")).add(cases.matrix("kronecker"))
 
 
-def chunk(value, n):
-    return value.a, value.g(), list(value.g_by_vectors())
+def pairs(value, n):
+    if type(value) is Pairs:
+        return value.numbers
+    return value.a, value.g(), list(value.few_vectors()), kronecker(value).to_dense()
 
 
 def schedule(value, n):
@@ -143,22 +145,19 @@ BEHAVIOURS = [
     (Layer, layer),
     (Distribution, distribution),
     (Network, network),
-    (Forward, lambda value, n: value.loss_and_gradient(cases.Y)),
+    (Linearization, lambda value, n: value.loss_and_gradient(cases.Y)),
     (Estimate, estimate),
     (SymmetricMatrix, matrix),
     ((KFAC, SGD, Adam, NaturalGradient, HessianFree, Scheduled), optimizer),
     ((Contestant, Job), lambda value, n: optimizer(value.optimizer, n)),
     (MovingAverage, average),
-    (Pairs, lambda value, n: kronecker(value).to_dense()),
-    (Chunk, chunk),
+    (Pairs, pairs),
     (
         ChainFactors,
         lambda value, n: value.damped(
             partial(factored_tikhonov, damping=n(0.5))
         ).to_dense(),
     ),
-    (CurvatureProduct, lambda value, n: value.product(array(value.size))),
-    (HessianProduct, lambda value, n: value.product(array(value.size))),
     (QuadraticModel, model),
     (
         (Constant, Exponential, Polynomial, WarmUp, Delayed, ApproachTarget, Bounded),

@@ -47,7 +47,12 @@ from kfac_ref.estimates import (
     Sampled,
 )
 from kfac_ref.exact.hessian import HessianProduct
-from kfac_ref.exact.products import CurvatureProduct
+from kfac_ref.exact.products import (
+    CurvatureProduct,
+    EmpiricalFisherProduct,
+    FisherProduct,
+    GGNProduct,
+)
 from kfac_ref.files import NotWritable
 from kfac_ref.gpu import cases as gpu_cases
 from kfac_ref.gpu import comparing as gpu_comparing
@@ -87,7 +92,7 @@ from kfac_ref.matrices import (
     KroneckerProduct,
     SymmetricMatrix,
 )
-from kfac_ref.network import Forward, Network
+from kfac_ref.network import Linearization, Network
 from kfac_ref.optimizer import (
     KFAC,
     SGD,
@@ -122,9 +127,9 @@ from kfac_ref.optimizer.schedules import (
     WarmUp,
 )
 from kfac_ref.optimizer.state import Place
-from kfac_ref.optimizer.subsampling import subsample_positions
+from kfac_ref.optimizer.subsampling import Thinned, subsample_positions
 from kfac_ref.optimizer.training import Optimizer
-from kfac_ref.pairs import Chunk, Pairs, given_pairs, propagate
+from kfac_ref.pairs import Given, Pairs, Propagated, Selected, given_pairs, propagate
 from kfac_ref.quadratic_model import QuadraticModel
 from kfac_ref.races import (
     autoencoder,
@@ -137,6 +142,8 @@ from kfac_ref.races import (
     lbann_settings,
 )
 from kfac_ref.structures.block_tridiagonal import ChainFactors, chain_factors
+from kfac_ref.structures.eigenvalue_corrected import Rotated, rotated
+from kfac_ref.structures.kronecker import kronecker_factors
 from kfac_ref.values import Value
 from matrix_cases import make
 
@@ -200,19 +207,35 @@ def start(net):
     return net.init(generator(2), FLOAT)
 
 
+def point(n):
+    """The network above at its first parameters."""
+    net = network(n)
+    return net.linearize(start(net), X)
+
+
+def bases(n):
+    """U_A and U_G of every layer of that network."""
+    moments = kronecker_factors(pairs(n))
+    return [[np.linalg.eigh(M)[1] for M in factors] for factors in moments]
+
+
 def pairs(n, estimate="sampled", **options):
     """Of the network above, with every number an option can be."""
-    net = network(n)
     given = dict(y=Y, rng=generator(5), memory=n(100)) | options
-    return propagate(net, start(net), X, estimate, samples=n(2), **given)
+    return propagate(point(n), estimate, samples=n(2), **given)
 
 
 def shared(n):
     """Pairs of a network whose first layer shares its weights; a pass that is done."""
     net = images(n)
     params = start(net)
-    done = net.run(params, PIXELS)
-    return propagate(net, params, PIXELS, "sampled", rng=generator(5), forward=done)
+    at = net.linearize(params, PIXELS)
+    at.loss(LABELS)
+    return propagate(at, "sampled", rng=generator(5))
+
+
+def thinned(n):
+    return subsample_positions(shared(n), n(0.5), generator(7))
 
 
 def given(n):
@@ -347,7 +370,7 @@ CASES = [
     # network and estimates
     (Network, network),
     (Network, images),
-    (Forward, lambda n: network(n).run(start(network(n)), X)),
+    (Linearization, point),
     (Estimate, lambda n: Estimate(n(2))),
     (Expectation, lambda n: Expectation(n(1))),
     (GGN, lambda n: GGN(n(1))),
@@ -356,19 +379,18 @@ CASES = [
     (RandomSigns, lambda n: RandomSigns(n(3))),
     (GGNRandomSigns, lambda n: GGNRandomSigns(n(3))),
     # pairs and structures
-    (Pairs, pairs),
-    (Pairs, partial(pairs, estimate="ggn_random_signs")),
-    (Pairs, lambda n: pairs(n).select([n(1)])),
-    (Pairs, shared),
-    (Pairs, lambda n: subsample_positions(shared(n), n(0.5), generator(7))),
-    (Pairs, given),
-    (Chunk, lambda n: next(pairs(n).chunks())),
-    (Chunk, lambda n: next(shared(n).select([n(0)]).chunks())),
-    (Chunk, lambda n: next(given(n).chunks())),
-    (
-        Chunk,
-        lambda n: next(subsample_positions(shared(n), n(0.5), generator(7)).chunks()),
-    ),
+    (Pairs, lambda n: Pairs(["a"], [(5, 3)], [1], 7, 2, 100, array(3))),
+    (Propagated, pairs),
+    (Propagated, partial(pairs, estimate="ggn_random_signs")),
+    (Propagated, lambda n: pairs(n).part(1, 3)),
+    (Propagated, shared),
+    (Selected, lambda n: pairs(n).select([n(1)])),
+    (Selected, lambda n: next(shared(n).select([n(0)]).chunks())),
+    (Thinned, thinned),
+    (Thinned, lambda n: thinned(n).part(1, 3)),
+    (Given, given),
+    (Given, lambda n: next(given(n).chunks())),
+    (Rotated, lambda n: rotated(pairs(PLAIN), *bases(PLAIN))),
     (ChainFactors, lambda n: chain_factors(pairs(n))),
     # matrices
     (SymmetricMatrix, lambda n: SymmetricMatrix(array(3), n(3), "abstract")),
@@ -388,17 +410,15 @@ CASES = [
     (BlockDiagonalMatrix, lambda n: matrix("block_diagonal").power(n(-1.0), n(0.5))),
     (BlockTridiagonalInverse, partial(matrix, "block_tridiagonal")),
     (DampedInside, lambda n: DampedInside(matrix("dense"), n(0.5))),
-    (CurvatureProduct, lambda n: CurvatureProduct(network(n), start(network(n)), X)),
-    (
-        CurvatureProduct,
-        lambda n: CurvatureProduct(
-            network(n), start(network(n)), X, Y, "empirical", n(1)
-        ),
-    ),
-    (HessianProduct, lambda n: HessianProduct(network(n), start(network(n)), X, Y)),
+    (CurvatureProduct, lambda n: CurvatureProduct(point(n), n(1))),
+    (FisherProduct, lambda n: FisherProduct(point(n))),
+    (FisherProduct, lambda n: FisherProduct(point(n), n(1))),
+    (GGNProduct, lambda n: GGNProduct(point(n), Y, n(1))),
+    (EmpiricalFisherProduct, lambda n: EmpiricalFisherProduct(point(n), Y, n(1))),
+    (HessianProduct, lambda n: HessianProduct(point(n), Y)),
     (
         HessianProduct,
-        lambda n: HessianProduct(network(n), start(network(n)), X, Y, n(1)),
+        lambda n: HessianProduct(point(n), Y, n(1)),
     ),
     (
         QuadraticModel,

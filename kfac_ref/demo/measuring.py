@@ -72,7 +72,7 @@ def sample(problem: Problem, training: Training) -> Sampling:
     errors = []
     for samples in progress([M for M in SAMPLES for _ in range(DRAWS)], "sampling"):
         pairs = propagate(
-            network, params, x, "sampled", rng=problem.rng, samples=samples
+            network.linearize(params, x), "sampled", rng=problem.rng, samples=samples
         )
         errors += [relative_frobenius_error(M, exact) for M in _both(pairs)]
     table = np.reshape(errors, (len(SAMPLES), DRAWS, 2))
@@ -112,7 +112,7 @@ def build(problem: Problem, training: Training) -> dict[str, Built]:
     }
 
     def make(structure: Any, given: dict[str, Any]) -> SymmetricMatrix:
-        return structure(propagate(network, params, x, **given))
+        return structure(propagate(network.linearize(params, x), **given))
 
     return {
         name: timed(make, *recipe)

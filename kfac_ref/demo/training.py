@@ -8,7 +8,7 @@ from kfac_ref.backend import Array, get_xp
 from kfac_ref.comparison.distances import relative_frobenius_error
 from kfac_ref.damping import factored_tikhonov
 from kfac_ref.demo.problem import Problem, progress
-from kfac_ref.exact.products import CurvatureProduct
+from kfac_ref.exact.products import FisherProduct
 from kfac_ref.network import Network
 from kfac_ref.pairs import Pairs, propagate
 from kfac_ref.structures.dense import block_diagonal
@@ -39,7 +39,9 @@ def train(problem: Problem) -> Training:
         training.losses.append(float(network.distribution.loss(z, y).mean()))
         right = get_xp(z).argmax(z, axis=1) == y
         training.accuracies.append(float(right.mean()))
-        training.errors.append(layer_errors(propagate(network, training.params, x)))
+        training.errors.append(
+            layer_errors(propagate(network.linearize(training.params, x)))
+        )
     return training
 
 
@@ -52,10 +54,10 @@ def kfac_step(
     / 2 with the exact F. Martens & Grosse 2015, sections 6.3 and 6.4, without momentum.
     """
     grad = network.flatten(network.gradient(params, x, y))
-    F_kfac = kronecker(propagate(network, params, x))
+    F_kfac = kronecker(propagate(network.linearize(params, x)))
     d = -factored_tikhonov(F_kfac, damping).solve(grad)
-    F = CurvatureProduct(network, params, x)
-    alpha = -float(grad @ d) / float(d @ (F.product(d) + damping * d))
+    F = FisherProduct(network.linearize(params, x))
+    alpha = -float(grad @ d) / float(d @ (F @ d + damping * d))
     return [W + alpha * D for W, D in zip(params, network.unflatten(d), strict=True)]
 
 

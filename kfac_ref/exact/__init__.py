@@ -6,10 +6,16 @@ from kfac_ref.exact.dense import (
     ggn_matrix,
 )
 from kfac_ref.exact.hessian import HessianProduct, hessian_matrix
-from kfac_ref.exact.products import CurvatureProduct
+from kfac_ref.exact.products import (
+    EmpiricalFisherProduct,
+    FisherProduct,
+    GGNProduct,
+)
 
 __all__ = [
-    "CurvatureProduct",
+    "EmpiricalFisherProduct",
+    "FisherProduct",
+    "GGNProduct",
     "HessianProduct",
     "empirical_fisher_matrix",
     "fisher_matrix",

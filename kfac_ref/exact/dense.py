@@ -7,13 +7,13 @@ The exact Fisher is nothing special: all columns of the output Fisher's root
 
 from __future__ import annotations
 
-from kfac_ref.backend import Array, get_xp
+from kfac_ref.backend import Array
 from kfac_ref.calls import door
 from kfac_ref.errors import check_count
-from kfac_ref.exact.products import CurvatureProduct, check_block
+from kfac_ref.exact.products import by_products, check_block, curvature_product
 from kfac_ref.limits import check_room, quiet_overflow
 from kfac_ref.matrices import DenseMatrix
-from kfac_ref.network import Network, check_network
+from kfac_ref.network import Linearization, Network, check_network
 from kfac_ref.pairs import MEMORY, propagate
 from kfac_ref.structures.dense import dense_blocks
 
@@ -27,7 +27,9 @@ def fisher_matrix(
     memory: int = MEMORY,
 ) -> DenseMatrix:
     """F = 1/N sum_n J_n^T F_z J_n, (P, P). Martens & Grosse 2015, section 3."""
-    return _matrix(network, params, x, None, "fisher", block, memory)
+    check_network(network)
+    at = network.linearize(params, x)
+    return _dense("fisher", "expectation", at, None, block, memory)
 
 
 @door
@@ -43,7 +45,10 @@ def ggn_matrix(
 
     y is needed only where the outputs are not natural parameters. Schraudolph 2002.
     """
-    return _matrix(network, params, x, y, "ggn", block, memory)
+    check_network(network)
+    at = network.linearize(params, x)
+    estimate = "ggn" if network.distribution.natural else None
+    return _dense("ggn", estimate, at, y, block, memory)
 
 
 @door
@@ -56,43 +61,28 @@ def empirical_fisher_matrix(
     memory: int = MEMORY,
 ) -> DenseMatrix:
     """1/N sum_n grad_n grad_n^T for the observed labels: not the Fisher, (P, P)."""
-    return _matrix(network, params, x, y, "empirical", block, memory)
-
-
-def _matrix(
-    network: Network,
-    params: list[Array],
-    x: Array,
-    y: Array | None,
-    matrix: str,
-    block: int | None,
-    memory: int,
-) -> DenseMatrix:
     check_network(network)
-    block, memory = check_block(network, block), check_count("memory (bytes)", memory)
-    name = f"{matrix} matrix" + ("" if block is None else f" of {network.names[block]}")
-    rooted = matrix != "ggn" or network.distribution.natural
-    if network.body.mixes_examples or not rooted:
-        product = CurvatureProduct(network, params, x, y, matrix, block)
-        return DenseMatrix(_by_products(product, memory, name), name)
-    estimate = "expectation" if matrix == "fisher" else matrix
-    pairs = propagate(network, params, x, estimate, y=y, memory=memory)
-    wanted = list(range(len(network.shapes))) if block is None else [block]
-    return DenseMatrix.semidefinite(dense_blocks(pairs, wanted), name)
+    at = network.linearize(params, x)
+    return _dense("empirical", "empirical", at, y, block, memory)
 
 
 @quiet_overflow
-def _by_products(curvature: CurvatureProduct, memory: int, name: str) -> Array:
-    """Column after column, where no vectors (a, g) belong to single examples."""
-    xp, P = get_xp(curvature.z), curvature.size
-    check_room(name, P, curvature.z)
-    F = xp.zeros((P, P), dtype=curvature.z.dtype)
-    step = max(1, memory // (8 * P * 4 + 16 * curvature.z.nbytes))
-    for start in range(0, P, step):
-        columns = xp.eye(P, min(step, P - start), -start, dtype=F.dtype)
-        F[:, start : start + step] = curvature.product(columns)
-    for start in range(0, P, step):  # symmetric but for rounding
-        rows, columns = F[start : start + step, start:], F[start:, start : start + step]
-        rows[:] = (rows + columns.T) / 2.0
-        columns[:] = rows.T
-    return F
+def _dense(
+    matrix: str,
+    estimate: str | None,
+    at: Linearization,
+    y: Array | None,
+    block: int | None,
+    memory: int,
+) -> DenseMatrix:
+    """From pairs; by products where no vectors (a, g) belong to single examples."""
+    network, memory = at.network, check_count("memory (bytes)", memory)
+    block = check_block(network, block)
+    name = f"{matrix} matrix" + ("" if block is None else f" of {network.names[block]}")
+    if estimate is None or network.body.mixes_examples:
+        product = curvature_product(matrix, at, y, block)
+        check_room(name, product.size, at.z)
+        return DenseMatrix(by_products(product, memory), name)
+    pairs = propagate(at, estimate, y=y, memory=memory)
+    wanted = list(range(len(network.shapes))) if block is None else [block]
+    return DenseMatrix.semidefinite(dense_blocks(pairs, wanted), name)

@@ -1,7 +1,8 @@
 """The Hessian of the mean loss, through autograd on the library's own forward code.
 
 It is the one matrix here that is not of the form sum vec(D) vec(D)^T: second
-derivatives of the network enter. It serves comparison only, on the CPU.
+derivatives of the network enter, and it may be indefinite. It serves comparison only,
+on the CPU.
 """
 
 from __future__ import annotations
@@ -10,76 +11,68 @@ from typing import Any
 
 import numpy as np
 
-from kfac_ref.backend import Array, get_xp, linear_operator, on_rows
+from kfac_ref.backend import Array, get_xp
 from kfac_ref.calls import door
-from kfac_ref.errors import BackendError
+from kfac_ref.errors import BackendError, check_kind
 from kfac_ref.exact.products import check_block
 from kfac_ref.extras import optional
 from kfac_ref.limits import check_room, quiet_overflow
-from kfac_ref.matrices import DenseMatrix
-from kfac_ref.matrices.definite import check_vector
-from kfac_ref.network import Network, check_network
-from kfac_ref.values import Value
+from kfac_ref.matrices import DenseMatrix, SymmetricMatrix
+from kfac_ref.network import Linearization, Network, check_network
 
 HESSIAN = "use products (HessianProduct), or the block of one layer (block=...)"
 
 
-class HessianProduct(Value):
-    """Products with d^2 loss / d params^2, or with one layer's diagonal block.
+class HessianProduct(SymmetricMatrix):
+    """d^2 loss / d params^2 as products, or one layer's diagonal block of it.
 
-    `product(v)` for v (P,) or (P, m); `operator()` is a LinearOperator. Raises
-    BackendError for arrays on a device, ImportError with advice without autograd.
+    Raises BackendError for arrays on a device, ExtraMissing without autograd.
     """
 
-    def __init__(
-        self,
-        network: Network,
-        params: list[Array],
-        x: Array,
-        y: Array,
-        block: int | None = None,
-    ):
-        check_network(network)
-        network.loss(params, x, y)  # all checks
-        if get_xp(x, *params) is not np:
+    indefinite = True
+
+    def __init__(self, at: Linearization, y: Array, block: int | None = None):
+        check_kind("at", at, Linearization, "as network.linearize(params, x) gives it")
+        network, params = at.network, at.params
+        at.loss(y)  # all checks
+        if get_xp(at.x, *params) is not np:
             raise BackendError("the Hessian goes through autograd: host arrays only")
-        self.network, self.params, self.x, self.y = network, params, x, y
-        self.block = block = check_block(network, block)
-        shapes = network.shapes if block is None else [network.shapes[block]]
-        self.size = sum(d * o for d, o in shapes)
-        self.dtype = params[0].dtype
+        self.at, self.y, self.block = at, y, check_block(network, block)
         theta = network.flatten(params) if block is None else params[block].ravel()
+        name = "Hessian" + ("" if block is None else f" of {network.names[block]}")
+        super().__init__(params[0], len(theta), name)
         autograd = optional("autograd.differential_operators", "the Hessian")
         self._hvp = autograd.make_hvp(self._loss)(theta)[0]
 
     def __reduce__(self) -> Any:
         """Made anew: what autograd has traced cannot be pickled."""
-        arguments = self.network, self.params, self.x, self.y, self.block
-        return type(self), arguments
+        return type(self), (self.at, self.y, self.block)
+
+    @property
+    def storage(self) -> int:
+        """How many numbers define the matrix: parameters, inputs and labels."""
+        return sum(W.size for W in self.at.params) + self.at.x.size
+
+    def power(self, exponent: float, damping: float = 0.0) -> SymmetricMatrix:
+        return DenseMatrix(self.to_dense(), self.label).power(exponent, damping)
 
     def _loss(self, theta: Array) -> Array:
         """The loss as a function of what the derivatives are taken by."""
-        network, params, block = self.network, self.params, self.block
+        network, params, block = self.at.network, self.at.params, self.block
         if block is None:
             moved = network.unflatten(theta)
         else:
             own = theta.reshape(network.shapes[block])
             moved = [*params[:block], own, *params[block + 1 :]]
-        z, _ = network.forward(moved, self.x)
+        z, _ = network.forward(moved, self.at.x)
         return network.distribution.loss(z, self.y).mean()
 
-    def product(self, v: Array) -> Array:
-        """H v, for v (P,) or (P, m)."""
-        like = np.empty(0, self.dtype)
-        check_vector("vector of a Hessian product", v, self.size, like)
-        return on_rows(lambda rows: np.stack([self._hvp(row) for row in rows]), v)
+    def _product(self, rows: Array) -> Array:
+        return np.stack([self._hvp(row) for row in rows])
 
-    def operator(self) -> Any:
-        """H as a (P, P) LinearOperator."""
-        like = np.empty(0, self.dtype)
-        p = self.product
-        shape = (self.size, self.size)
-        return linear_operator(like, shape, matvec=p, rmatvec=p, matmat=p, rmatmat=p)
+    def _to_dense(self) -> Array:
+        H = self._product(np.eye(self.size, dtype=self.dtype))
+        return (H + H.T) / 2.0  # symmetric but for rounding
 
 
 @door
@@ -88,9 +81,7 @@ def hessian_matrix(
     network: Network, params: list[Array], x: Array, y: Array, block: int | None = None
 ) -> DenseMatrix:
     """d^2 loss / d params^2 as a matrix, (P, P); it may be indefinite."""
-    product = HessianProduct(network, params, x, y, block)
-    block = product.block
-    name = "Hessian" + ("" if block is None else f" of {network.names[block]}")
-    check_room(name, product.size, params[0], copies=3, instead=HESSIAN)
-    H = product.product(np.eye(product.size, dtype=product.dtype))
-    return DenseMatrix((H + H.T) / 2.0, name)  # symmetric but for rounding
+    check_network(network)
+    product = HessianProduct(network.linearize(params, x), y, block)
+    check_room(product.name, product.size, params[0], copies=3, instead=HESSIAN)
+    return DenseMatrix(product.to_dense(), product.name)

@@ -1,6 +1,6 @@
 """What is compared: every structure with every estimate, every rule, exact products.
 
-The names come from the tables of the package (STRUCTURES, ESTIMATES, RULES, MATRICES),
+The names come from the tables of the package (STRUCTURES, ESTIMATES, RULES, PRODUCTS),
 so whatever is added there takes part. A pair that mathematics forbids is tried, too:
 host and device must refuse it with the same words.
 """
@@ -17,7 +17,7 @@ from kfac_ref.damping import RULES, damp
 from kfac_ref.damping.pi import SIZES
 from kfac_ref.estimates import ESTIMATES
 from kfac_ref.exact.dense import empirical_fisher_matrix, fisher_matrix, ggn_matrix
-from kfac_ref.exact.products import MATRICES, CurvatureProduct
+from kfac_ref.exact.products import PRODUCTS, curvature_product
 from kfac_ref.gpu.comparing import Case, Results
 from kfac_ref.gpu.nets import NETS, Place, Problem, generator, problem
 from kfac_ref.gpu.steps import step_cases
@@ -71,7 +71,7 @@ def rule_cases() -> Iterator[Case]:
 
 def exact_cases() -> Iterator[Case]:
     """The exact matrices: dense, and as products; whole, and every block."""
-    for matrix, kind, net in product(MATRICES, EXACT, NETS):
+    for matrix, kind, net in product(PRODUCTS, EXACT, NETS):
         for block in [None, *range(len(NETS[net](generator())[0].shapes))]:
             name = net if block is None else f"{net}, block {block}"
             compute = partial(EXACT[kind], matrix, block)
@@ -80,7 +80,7 @@ def exact_cases() -> Iterator[Case]:
 
 def model_cases() -> Iterator[Case]:
     """The quadratic model, from exact products and from every structure."""
-    for matrix, net in product(MATRICES, NETS):
+    for matrix, net in product(PRODUCTS, NETS):
         compute = partial(_exact_model, matrix)
         yield _case("quadratic model", f"{net}, {matrix} products", net, compute)
     for structure in STRUCTURES:
@@ -131,7 +131,7 @@ def make(structure: str, p: Problem, estimate: str = "expectation") -> Symmetric
 
 
 def _network(p: Problem) -> Results:
-    loss, gradient = p.network.loss_and_gradient(p.params, p.x, p.y)
+    loss, gradient = p.network.linearize(p.params, p.x).loss_and_gradient(p.y)
     z = p.network.predict(p.params, p.x)
     return {"z": z, "loss": loss, "gradient": gradient}
 
@@ -175,18 +175,18 @@ def _dense(matrix: str, block: int | None, p: Problem) -> Results:
 
 
 def _products(matrix: str, block: int | None, p: Problem) -> Results:
-    C = CurvatureProduct(p.network, p.params, p.x, p.y, matrix, block)
+    C = curvature_product(matrix, p.network.linearize(p.params, p.x), p.y, block=block)
     V = p.normal(C.size, 2)
     return {
-        "C v": C.product(V[:, 0]),
-        "C V": C.product(V),
+        "C v": C @ V[:, 0],
+        "C V": C @ V,
         "form": C.form([V[:, 0], V[:, 1]]),
         "operator": C.operator() @ V,
     }
 
 
 def _factors(matrix: str, block: int | None, p: Problem) -> Results:
-    C = CurvatureProduct(p.network, p.params, p.x, p.y, matrix, block)
+    C = curvature_product(matrix, p.network.linearize(p.params, p.x), p.y, block=block)
     v, u = p.normal(C.size), p.normal(C.columns, 2)
     return {"B u": C.factor(u), "B^T v": C.factor_transpose(v)}
 
@@ -195,12 +195,12 @@ EXACT = {"dense": _dense, "products": _products, "factor B": _factors}
 
 
 def _exact_model(matrix: str, p: Problem) -> Results:
-    C = CurvatureProduct(p.network, p.params, p.x, p.y, matrix)
+    C = curvature_product(matrix, p.network.linearize(p.params, p.x), p.y)
     return _model(C, p)
 
 
 def _approximate_model(structure: str, p: Problem) -> Results:
-    return _model(make(structure, p).__matmul__, p)
+    return _model(make(structure, p), p)
 
 
 def _model(C: Any, p: Problem) -> Results:

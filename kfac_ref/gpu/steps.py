@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from kfac_ref.damping import factored_tikhonov, tikhonov
-from kfac_ref.exact.products import MATRICES
+from kfac_ref.exact.products import PRODUCTS
 from kfac_ref.gpu.comparing import Case, Results
 from kfac_ref.gpu.nets import NETS, Place, generator, problem
 from kfac_ref.network import Network
@@ -92,7 +92,7 @@ def variants() -> Iterator[tuple[str, dict[str, Any]]]:
     """A net, and options of K-FAC that lead to other code."""
     for variant in AVERAGES:
         yield "words", {"average": MovingAverage(variant, 0.8)}
-    for matrix in (*MATRICES, "approximation"):
+    for matrix in (*PRODUCTS, "approximation"):
         yield "chain", {"matrix": matrix}
     for momentum in MOMENTA:
         yield "chain", {"momentum_of": momentum, **FIXED}

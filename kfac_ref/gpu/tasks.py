@@ -24,7 +24,7 @@ from kfac_ref.backend import Array
 from kfac_ref.damping import factored_tikhonov
 from kfac_ref.distributions import Bernoulli, Categorical
 from kfac_ref.exact.dense import fisher_matrix
-from kfac_ref.exact.products import CurvatureProduct
+from kfac_ref.exact.products import FisherProduct
 from kfac_ref.gpu.nets import SEED, Place
 from kfac_ref.layers import Dense, Layer, Sigmoid, Tanh
 from kfac_ref.network import Network
@@ -122,7 +122,7 @@ def mirrored(encoder: Sizes) -> list[int]:
 
 def our_factors(p: Net) -> Arrays:
     """A of every layer, then G of every layer: from the inputs to the structure."""
-    blocks: list[Any] = kronecker(propagate(p.network, p.W, p.x)).blocks
+    blocks: list[Any] = kronecker(propagate(p.network.linearize(p.W, p.x))).blocks
     return [*[b.A for b in blocks], *[b.G for b in blocks]]
 
 
@@ -144,14 +144,14 @@ def factors(place: Place) -> Task:
 
 def inverse(place: Place) -> Task:
     p = dense_net(LARGE, LARGE_N, place)
-    curvature = kronecker(propagate(p.network, p.W, p.x))
+    curvature = kronecker(propagate(p.network.linearize(p.W, p.x)))
     return Task(lambda: [our_inverse(curvature, p.flat)], [], p.network.shapes)
 
 
 def product(place: Place) -> Task:
     p = dense_net(LARGE, LARGE_N, place)
-    point = CurvatureProduct(p.network, p.W, p.x)
-    return Task(lambda: [point.product(p.flat)], vector_products(LARGE, LARGE_N))
+    point = FisherProduct(p.network.linearize(p.W, p.x))
+    return Task(lambda: [point @ p.flat], vector_products(LARGE, LARGE_N))
 
 
 def step(place: Place) -> Task:

@@ -23,7 +23,7 @@ override the rest where the structure makes it cheaper than the dense matrix.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from kfac_ref.backend import (
@@ -35,6 +35,7 @@ from kfac_ref.backend import (
 )
 from kfac_ref.errors import (
     KfacTypeError,
+    ShapeError,
     check_count,
     describe,
     not_written,
@@ -47,6 +48,7 @@ from kfac_ref.values import Value
 class SymmetricMatrix(Value):
     """Base of all kinds; what it computes, it computes from the dense matrix."""
 
+    indefinite = False  # may it have negative eigenvalues?
     damping_inside = False  # does it stand for F + lambda I? The damping rules say so
 
     def __init__(self, like: Array, size: int, name: str = ""):
@@ -90,6 +92,10 @@ class SymmetricMatrix(Value):
         L = factorize(self.to_dense(), damping, self.label)
         return cholesky_solve(L, rows.T).T
 
+    def _form(self, rows: Array) -> Array:
+        """rows M rows^T, for rows (m, P)."""
+        return self._product(rows) @ rows.T
+
     def power(self, exponent: float, damping: float = 0.0) -> SymmetricMatrix:
         """(M + lambda I)^exponent as a matrix; exponent is -1, -1/2, 1/2 or 1."""
         return self._dense().power(exponent, damping)
@@ -127,6 +133,17 @@ class SymmetricMatrix(Value):
         """(M + lambda I)^-1 v, exactly. Raises NotPositiveDefinite."""
         damping = check_damping(damping)
         return self._on_rows(v, lambda rows: self._solve(rows, damping))
+
+    def form(self, vectors: Sequence[Array]) -> Array:
+        """v_i^T M v_j for every two of m vectors (P,): (m, m)."""
+        if not isinstance(vectors, list | tuple) or not vectors:
+            raise ShapeError(
+                f"vectors: expected a list of arrays ({self.size},), found "
+                f"{describe(vectors)}"
+            )
+        for v in vectors:
+            check_vector(f"vector for {self.label}", v, self.size, self._like)
+        return self._form(get_xp(*vectors).stack(vectors))
 
     def inverse(self, damping: float = 0.0) -> SymmetricMatrix:
         """(M + lambda I)^-1 as a matrix. Raises NotPositiveDefinite."""

@@ -18,7 +18,7 @@ import numpy as np
 
 from kfac_ref.backend import Array, get_xp
 from kfac_ref.errors import check_number, require
-from kfac_ref.network import Forward, Network, check_network
+from kfac_ref.network import Linearization, Network, check_network
 from kfac_ref.optimizer.arguments import (
     check_state,
     starting_point,
@@ -76,14 +76,14 @@ class Baseline(Value):
         check_state(self, state)
         return self.network.unflatten(state.theta)
 
-    def _loss(self, forward: Forward, y: Array) -> tuple[float, Array]:
+    def _loss(self, at: Linearization, y: Array) -> tuple[float, Array]:
         """h and its gradient; Diverged."""
-        loss, gradient = loss_stage(forward, y, self.l2)
+        loss, gradient = loss_stage(at, y, self.l2)
         check_finite_stage("loss", loss, self.network)
         check_finite_stage("gradient", gradient, self.network)
         return loss, gradient
 
-    def _forward(self, theta: Array, x: Array) -> Forward:
+    def _forward(self, theta: Array, x: Array) -> Linearization:
         return forward_stage(self.network, theta, x)
 
     def _moved(self, theta: Array, update: Array) -> Array:
@@ -92,7 +92,7 @@ class Baseline(Value):
         return theta + update
 
 
-def at(number: Number, step: int) -> float:
+def value_at(number: Number, step: int) -> float:
     """The value of a number or schedule at a step."""
     return check_number("schedule", number(step)) if callable(number) else number
 
@@ -139,10 +139,10 @@ class SGD(Baseline):
         check_state(self, state)
         loss, gradient = self._loss(self._forward(state.theta, x), y)
         k = state.step
-        alpha, mu = at(self.learning_rate, k), at(self.momentum, k)
+        alpha, mu = value_at(self.learning_rate, k), value_at(self.momentum, k)
         velocity = update = mu * state.velocity - alpha * gradient
         if self.nesterov:
-            update = at(self.momentum, k + 1) * velocity - alpha * gradient
+            update = value_at(self.momentum, k + 1) * velocity - alpha * gradient
         theta = self._moved(state.theta, update)
         return SGDState(theta, velocity, k + 1), Step(loss, gradient, update, alpha, mu)
 
@@ -190,7 +190,7 @@ class Adam(Baseline):
     ) -> tuple[AdamState, Step]:
         check_state(self, state)
         loss, gradient = self._loss(self._forward(state.theta, x), y)
-        k, alpha = state.step + 1, at(self.learning_rate, state.step)
+        k, alpha = state.step + 1, value_at(self.learning_rate, state.step)
         m = self.beta_1 * state.m + (1 - self.beta_1) * gradient
         v = self.beta_2 * state.v + (1 - self.beta_2) * gradient**2
         m_hat, v_hat = m / (1 - self.beta_1**k), v / (1 - self.beta_2**k)

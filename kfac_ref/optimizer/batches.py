@@ -18,7 +18,7 @@ import numpy as np
 from kfac_ref.backend import Array, asarray
 from kfac_ref.calls import door
 from kfac_ref.errors import ShapeError, check_count, require
-from kfac_ref.optimizer.baselines import Number, at
+from kfac_ref.optimizer.baselines import Number, value_at
 from kfac_ref.optimizer.schedules import Bounded, Exponential, Schedule
 from kfac_ref.optimizer.state import Place
 
@@ -56,7 +56,7 @@ def batches(
 
 def check_batch_size(size: Number, step: int, N: int) -> int:
     """The size of the batch after so many steps. KfacTypeError, ValueRangeError."""
-    value = at(size, step)
+    value = value_at(size, step)
     m = round(value) if math.isfinite(value) else 0
     expected = f"from 1 to {N}, the number of examples"
     require(1 <= m <= N, f"batch_size of update {step + 1}", expected, value)

@@ -18,20 +18,19 @@ from scipy.sparse.linalg import LinearOperator, cg
 
 from kfac_ref.backend import Array, asarray, get_xp, to_numpy
 from kfac_ref.errors import require
-from kfac_ref.exact.products import MATRICES
+from kfac_ref.exact.products import PRODUCTS, curvature_product
 from kfac_ref.optimizer.arguments import (
     check_lambda_rule,
     check_state,
     starting_point,
 )
-from kfac_ref.optimizer.baselines import Baseline, Step, at
+from kfac_ref.optimizer.baselines import Baseline, Step, value_at
 from kfac_ref.optimizer.levenberg_marquardt import LevenbergMarquardt
 from kfac_ref.optimizer.schedules import Schedule
 from kfac_ref.optimizer.stages import (
     check_finite_stage,
     diverging,
     loss_alone_stage,
-    product_stage,
 )
 from kfac_ref.optimizer.state import Place
 from kfac_ref.quadratic_model import quadratic_model, reduction_ratio
@@ -91,7 +90,7 @@ class HessianFree(Baseline):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        matrix = translate("matrix", self.matrix, MATRICES)
+        matrix = translate("matrix", self.matrix, PRODUCTS)
         object.__setattr__(self, "matrix", matrix)
         check_lambda_rule(self)
         for name, fits, expected in (
@@ -110,12 +109,12 @@ class HessianFree(Baseline):
         self, state: HessianFreeState, x: Array, y: Array, rng: np.random.Generator
     ) -> tuple[HessianFreeState, HessianFreeStep]:
         check_state(self, state)
-        forward = self._forward(state.theta, x)
-        loss, gradient = self._loss(forward, y)
-        alpha = at(self.learning_rate, state.step)
-        curvature = product_stage(forward, y, self.matrix)
+        here = self._forward(state.theta, x)
+        loss, gradient = self._loss(here, y)
+        alpha = value_at(self.learning_rate, state.step)
+        curvature = curvature_product(self.matrix, here, y)
         with diverging("proposal", self.network):
-            direction, iterations = self._solve(curvature.product, state, gradient)
+            direction, iterations = self._solve(curvature.__matmul__, state, gradient)
         check_finite_stage("proposal", direction, self.network)
         update = alpha * direction
         theta = self._moved(state.theta, update)

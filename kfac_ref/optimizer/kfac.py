@@ -15,8 +15,9 @@ import numpy as np
 
 from kfac_ref.backend import Array, add_scaled, get_xp
 from kfac_ref.errors import check_flag
+from kfac_ref.exact.products import curvature_product
 from kfac_ref.matrices import SymmetricMatrix
-from kfac_ref.network import Forward
+from kfac_ref.network import Linearization
 from kfac_ref.optimizer.arguments import check_batches, check_state, starting_point
 from kfac_ref.optimizer.averages import MovingAverage
 from kfac_ref.optimizer.levenberg_marquardt import gamma_candidates
@@ -31,7 +32,6 @@ from kfac_ref.optimizer.stages import (
     invert_stage,
     loss_alone_stage,
     loss_stage,
-    product_stage,
     proposal_stage,
     subset_stage,
 )
@@ -61,8 +61,8 @@ class KFAC(Options):
         check_state(self, state)
         average = state.average
         for x, y in check_batches(batches):
-            forward = forward_stage(self.network, state.theta, x)
-            newest = self._curvature(forward, y, rng)
+            at = forward_stage(self.network, state.theta, x)
+            newest = self._curvature(at, y, rng)
             average = average.add(newest, burn_in=True)
         return replace(state, average=average)
 
@@ -80,11 +80,11 @@ class KFAC(Options):
         Raises Diverged, naming stage and layer, where a number is not finite.
         """
         check_state(self, state)
-        forward = forward_stage(self.network, state.theta, x)
-        loss, gradient = self._loss_and_gradient(forward, y)
+        at = forward_stage(self.network, state.theta, x)
+        loss, gradient = self._loss_and_gradient(at, y)
         S1, S2 = (subset_stage(x, y, tau, rng) for tau in (self.tau_1, self.tau_2))
-        newest, average = self._statistics(state, forward, *S1, rng)
-        model = self._model(state, forward, *S2, gradient, average.value)
+        newest, average = self._statistics(state, at, *S1, rng)
+        model = self._model(state, at, *S2, gradient, average.value)
         carried = self._carried(state, gradient)
         proposal = self._propose(state, average.value, carried, model)
         theta = self._decayed(state.theta) + proposal.update
@@ -101,8 +101,8 @@ class KFAC(Options):
 
     # The stages, with the options of this optimizer.
 
-    def _loss_and_gradient(self, forward: Forward, y: Array) -> tuple[float, Array]:
-        loss, gradient = loss_stage(forward, y, self.l2)
+    def _loss_and_gradient(self, at: Linearization, y: Array) -> tuple[float, Array]:
+        loss, gradient = loss_stage(at, y, self.l2)
         self._finite("loss", loss)
         self._finite("gradient", gradient)
         return loss, gradient
@@ -114,24 +114,24 @@ class KFAC(Options):
         return gradient + self.momentum * state.last
 
     def _statistics(
-        self, state: State, forward: Forward, x: Array, y: Array,
+        self, state: State, at: Linearization, x: Array, y: Array,
         rng: np.random.Generator,
     ) -> tuple[Any, MovingAverage]:  # fmt: skip
         """The curvature of this batch, if it is due, and the moving average."""
         if state.average.count and not self.due(state.step, self.statistics_every):
             return None, state.average
-        newest = self._curvature(forward.on(x), y, rng)
+        newest = self._curvature(at.on(x), y, rng)
         return newest, state.average.add(newest)
 
-    def _curvature(self, forward: Forward, y: Array, rng: np.random.Generator) -> Any:
+    def _curvature(self, at: Linearization, y: Array, rng: np.random.Generator) -> Any:
         with diverging("statistics", self.network):
             return statistics_stage(
-                forward, y, rng, self.structure, self.estimate, self.samples,
+                at, y, rng, self.structure, self.estimate, self.samples,
                 self.position_share,
             )  # fmt: skip
 
     def _model(
-        self, state: State, forward: Forward, x: Array, y: Array, gradient: Array,
+        self, state: State, at: Linearization, x: Array, y: Array, gradient: Array,
         average: Any,
     ) -> Model:  # fmt: skip
         """Direction -> quadratic model; -> None in a step that looks at none."""
@@ -140,14 +140,16 @@ class KFAC(Options):
             solves or self.adapts(state.step) or self.due(state.step, self.gamma_every)
         ):
             return lambda direction: None
-        product = (
-            average.__matmul__
+        curvature = (
+            average
             if self.matrix == "approximation"
-            else product_stage(forward.on(x), y, self.matrix)
+            else curvature_product(self.matrix, at.on(x), y)
         )
 
         def model(direction: Array) -> QuadraticModel:
-            found = quadratic_model([direction, state.last], gradient, product, self.l2)
+            found = quadratic_model(
+                [direction, state.last], gradient, curvature, self.l2
+            )
             numbers = found.matrix(state.lambda_).sum() + found.slope.sum()
             self._finite("quadratic model", float(numbers))
             return found
@@ -234,8 +236,8 @@ class KFAC(Options):
         return Verdict(predicted, ratio, lambda_, self.reject and not after <= loss)
 
     def _loss(self, theta: Array, x: Array, y: Array) -> float:
-        forward = forward_stage(self.network, theta, x)
-        return loss_alone_stage(forward, y, self.l2)
+        at = forward_stage(self.network, theta, x)
+        return loss_alone_stage(at, y, self.l2)
 
     def _predicted(self, proposal: Proposal, damping: float) -> float:
         """M(update)"""

@@ -10,10 +10,10 @@ import numpy as np
 from kfac_ref.backend import Array
 from kfac_ref.errors import Unsupported, require
 from kfac_ref.exact.dense import empirical_fisher_matrix, fisher_matrix, ggn_matrix
-from kfac_ref.exact.products import MATRICES
+from kfac_ref.exact.products import PRODUCTS
 from kfac_ref.matrices import DenseMatrix
 from kfac_ref.optimizer.arguments import check_state, starting_point
-from kfac_ref.optimizer.baselines import Baseline, Step, at
+from kfac_ref.optimizer.baselines import Baseline, Step, value_at
 from kfac_ref.optimizer.schedules import Schedule
 from kfac_ref.optimizer.stages import check_finite_stage, diverging
 from kfac_ref.optimizer.state import Place
@@ -49,7 +49,7 @@ class NaturalGradient(Baseline):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        matrix = translate("matrix", self.matrix, MATRICES)
+        matrix = translate("matrix", self.matrix, PRODUCTS)
         object.__setattr__(self, "matrix", matrix)
         fits = 0 <= self.lambda_ < math.inf
         require(fits, "NaturalGradient lambda_", ">= 0", self.lambda_)
@@ -70,7 +70,7 @@ class NaturalGradient(Baseline):
     ) -> tuple[NaturalGradientState, Step]:
         check_state(self, state)
         loss, gradient = self._loss(self._forward(state.theta, x), y)
-        alpha = at(self.learning_rate, state.step)
+        alpha = value_at(self.learning_rate, state.step)
         with diverging("statistics", self.network):
             C = self._curvature(state, x, y)
         direction = -C.solve(gradient, self.lambda_ + self.l2)

@@ -45,7 +45,7 @@ from kfac_ref.errors import (
     is_function,
     require,
 )
-from kfac_ref.exact.products import MATRICES
+from kfac_ref.exact.products import PRODUCTS
 from kfac_ref.matrices import SymmetricMatrix
 from kfac_ref.network import Network, check_network
 from kfac_ref.optimizer.arguments import check_lambda_rule
@@ -138,7 +138,7 @@ class Options(Value):
         """Words, of other libraries too, become what they stand for."""
         for name, value in (
             ("clip", translate("clip", self.clip, CLIPS)),
-            ("matrix", translate("matrix", self.matrix, (*MATRICES, "approximation"))),
+            ("matrix", translate("matrix", self.matrix, (*PRODUCTS, "approximation"))),
             ("average", make_average("average", self.average)),
             ("iterates", make_average("iterates", self.iterates)),
             ("damping_rule", _rule(self.damping_rule)),

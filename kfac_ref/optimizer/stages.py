@@ -1,16 +1,15 @@
 """The stages of one K-FAC step, each a function of plain values: Algorithm 2.
 
     subset_stage        batch -> S_1 or S_2, a random share of it
-    forward_stage       theta, batch -> forward pass, which the next stages share
-    loss_stage          forward pass -> h(theta), grad h
-    statistics_stage    forward pass -> curvature matrix (questions 1 and 2)
+    forward_stage       theta, batch -> the network there, which the next stages share
+    loss_stage          network at theta -> h(theta), grad h
+    statistics_stage    network at theta -> curvature matrix (questions 1 and 2)
     damping_stage       averaged curvature, lambda -> damped matrix (question 3)
     invert_stage        damped matrix -> its inverse, where it serves many steps
     proposal_stage      damped matrix, gradient -> Delta = -(damped)^-1 grad h
     clip_stage          proposal -> nu, how far to shorten it (norm constraint)
-    product_stage       forward pass -> products with C, the quadratic model's matrix
     coefficient_stage   quadratic model -> (alpha, mu)
-    loss_alone_stage    forward pass -> h after the step
+    loss_alone_stage    network after the step -> h
 
 h(theta) = mean loss + eta/2 ||theta||^2, eta the L2 coefficient. Vectors are (P,). What
 moves from one step to the next (averages, inverses, lambda) is put together in kfac.py;
@@ -34,9 +33,8 @@ from kfac_ref.errors import (
     check_kind,
     check_number,
 )
-from kfac_ref.exact.products import CurvatureProduct
 from kfac_ref.matrices import BlockTridiagonalInverse, SymmetricMatrix
-from kfac_ref.network import Forward, Network
+from kfac_ref.network import Linearization, Network
 from kfac_ref.optimizer.subsampling import check_share
 from kfac_ref.quadratic_model import QuadraticModel
 from kfac_ref.structures.block_tridiagonal import ChainFactors
@@ -45,28 +43,28 @@ from kfac_ref.words import translate
 CLIPS = ("fisher", "fisher_no_rate", "euclidean")
 
 
-def forward_stage(network: Network, theta: Array, x: Array) -> Forward:
-    """The forward pass of the batch at theta, for all stages that look at it."""
-    return network.run(network.unflatten(theta), x)
+def forward_stage(network: Network, theta: Array, x: Array) -> Linearization:
+    """The network at theta, for the batch, for all stages that look at it."""
+    return network.linearize(network.unflatten(theta), x)
 
 
-def loss_stage(forward: Forward, y: Array, l2: float) -> tuple[float, Array]:
+def loss_stage(at: Linearization, y: Array, l2: float) -> tuple[float, Array]:
     """h(theta) = mean loss + eta/2 ||theta||^2, and its gradient (P,)."""
-    loss, gradient = forward.loss_and_gradient(y)
+    loss, gradient = at.loss_and_gradient(y)
     l2 = check_number("l2", l2)
     if l2:
-        pairs = zip(gradient, forward.params, strict=True)
+        pairs = zip(gradient, at.params, strict=True)
         gradient = [add_scaled(D, l2, W) for D, W in pairs]
-    return _with_l2(loss, forward, l2), forward.network.flatten(gradient)
+    return _with_l2(loss, at, l2), at.network.flatten(gradient)
 
 
-def loss_alone_stage(forward: Forward, y: Array, l2: float) -> float:
+def loss_alone_stage(at: Linearization, y: Array, l2: float) -> float:
     """h(theta) without its gradient: the loss after a step."""
-    return _with_l2(forward.loss(y), forward, check_number("l2", l2))
+    return _with_l2(at.loss(y), at, check_number("l2", l2))
 
 
-def _with_l2(loss: Array, forward: Forward, l2: float) -> float:
-    squares = [float(W.reshape(-1) @ W.reshape(-1)) for W in forward.params if l2]
+def _with_l2(loss: Array, at: Linearization, l2: float) -> float:
+    squares = [float(W.reshape(-1) @ W.reshape(-1)) for W in at.params if l2]
     return float(loss) + 0.5 * l2 * sum(squares)
 
 
@@ -132,14 +130,6 @@ def clip_stage(
     if form != "fisher_no_rate":
         squared *= rate**2
     return min(1.0, math.sqrt(constraint / squared)) if squared > 0.0 else 1.0
-
-
-def product_stage(
-    forward: Forward, y: Array, matrix: str = "fisher"
-) -> CurvatureProduct:
-    """Products with the exact matrix of the batch, for the quadratic model."""
-    network, params, x = forward.network, forward.params, forward.x
-    return CurvatureProduct(network, params, x, y, matrix, forward=forward)
 
 
 def coefficient_stage(

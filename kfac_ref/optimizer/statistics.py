@@ -14,7 +14,7 @@ import numpy as np
 from kfac_ref.errors import KfacTypeError, ShapeError, Unsupported, describe
 from kfac_ref.estimates import Estimate, make_estimate
 from kfac_ref.matrices import BlockDiagonalMatrix
-from kfac_ref.network import Forward, Network
+from kfac_ref.network import Linearization, Network
 from kfac_ref.optimizer.subsampling import subsample_positions
 from kfac_ref.pairs import Pairs, propagate
 from kfac_ref.structures import STRUCTURES, make_structure
@@ -28,7 +28,7 @@ Estimates = str | Estimate | Sequence[str | Estimate]
 
 
 def statistics_stage(
-    forward: Forward,
+    at: Linearization,
     y: Any,
     rng: np.random.Generator,
     structure: Structures = "kronecker",
@@ -42,13 +42,11 @@ def statistics_stage(
     the positions that share weights, see subsampling.py. 'block_tridiagonal' gives
     ChainFactors. Raises ShapeError, UnknownName, Unsupported, ValueRangeError.
     """
-    network = forward.network
+    network = at.network
     structures, estimates = choices(network, structure, estimate, samples)
 
     def pairs_of(one: Estimate) -> Pairs:
-        pairs = propagate(
-            network, forward.params, forward.x, one, y=y, rng=rng, forward=forward
-        )
+        pairs = propagate(at, one, y=y, rng=rng)
         return subsample_positions(pairs, position_share, rng)
 
     if structures[0] in TOGETHER:

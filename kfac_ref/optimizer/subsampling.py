@@ -8,8 +8,8 @@ those of all examples together.
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import partial
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from kfac_ref.errors import (
     check_kind,
     check_number,
 )
-from kfac_ref.pairs import Backward, Chunk, Pairs
+from kfac_ref.pairs import Pairs
 
 
 def check_share(what: str, share: float) -> float:
@@ -57,36 +57,64 @@ def subsample_positions(
     ]
     scales = [(T / k) ** 0.5 for T, k in zip(pairs.positions, kept, strict=True)]
 
-    make = partial(_thinned_chunk, pairs, kept, chosen, scales)
-    left_out = [T - k for T, k in zip(pairs.positions, kept, strict=True)]
-    thinned = replace(pairs, positions=kept, make=make, left_out=left_out)
+    thinned = Thinned(
+        pairs.names, pairs.shapes, kept, pairs.examples, pairs.count, pairs.memory,
+        pairs.like, pairs, chosen, scales,
+    )  # fmt: skip
     both = pairs.numbers + thinned.numbers  # a chunk has all of them, and those kept
     return replace(thinned, memory=pairs.memory * thinned.numbers // both)
 
 
-def _thinned_chunk(
-    pairs: Pairs,
-    kept: list[int],
-    chosen: list[np.ndarray | None],
-    scales: list[float],
-    start: int,
-    stop: int,
-) -> Chunk:
-    """The positions `chosen` of a chunk."""
-    whole = pairs.make(start, stop)
-    here = [
-        None if t is None else asarray(t[start:stop], like=pairs.like) for t in chosen
-    ]
-    a = [_take(ai, t) for ai, t in zip(whole.a, here, strict=True)]
-    a = [ai if s == 1 else ai * s for ai, s in zip(a, scales, strict=True)]
-    size = whole.size * sum(kept) // sum(pairs.positions)
-    return Chunk(a, whole.count, size, partial(_thinned_g, whole.backward, here))
+@dataclass(frozen=True, eq=False)
+class Thinned(Pairs):
+    """The positions `chosen` of other pairs (None: all of them)."""
 
+    whole: Pairs
+    chosen: list[np.ndarray | None]  # (N, kept)
+    scales: list[float]
 
-def _thinned_g(
-    backward: Backward, here: list[Array | None], first: int, last: int
-) -> list[Array]:
-    return [_take(gi, t) for gi, t in zip(backward(first, last), here, strict=True)]
+    @property
+    def subsampled(self) -> bool:  # type: ignore[override]
+        return any(t is not None for t in self.chosen)
+
+    @property
+    def mixes_examples(self) -> bool:  # type: ignore[override]
+        return self.whole.mixes_examples
+
+    @property
+    def outputs(self) -> int:  # type: ignore[override]
+        return self.whole.outputs
+
+    @property
+    def a(self) -> list[Array]:
+        a = self._taken(self.whole.a)
+        return [ai if s == 1 else ai * s for ai, s in zip(a, self.scales, strict=True)]
+
+    def g(self, first: int = 0, last: int | None = None) -> list[Array]:
+        return self._taken(self.whole.g(first, last))
+
+    def few_vectors(self) -> Iterator[list[Array]]:
+        for g in self.whole.few_vectors():
+            yield self._taken(g)
+
+    def part(self, start: int, stop: int) -> Pairs:
+        here = [None if t is None else t[start:stop] for t in self.chosen]
+        whole = self.whole.part(start, stop)
+        return replace(self, examples=stop - start, whole=whole, chosen=here)
+
+    def select(self, blocks: Sequence[int]) -> Pairs:
+        of = super().select(blocks)  # which checks them
+        chosen, scales = (
+            [self.chosen[i] for i in blocks],
+            [self.scales[i] for i in blocks],
+        )
+        return Thinned(
+            of.names, of.shapes, of.positions, self.examples, self.count, self.memory,
+            self.like, self.whole.select(blocks), chosen, scales,
+        )  # fmt: skip
+
+    def _taken(self, arrays: list[Array]) -> list[Array]:
+        return [_take(x, t) for x, t in zip(arrays, self.chosen, strict=True)]
 
 
 def _draw(rng: np.random.Generator, N: int, T: int) -> np.ndarray:
@@ -94,9 +122,10 @@ def _draw(rng: np.random.Generator, N: int, T: int) -> np.ndarray:
     return rng.random((N, T)).argsort(axis=1)
 
 
-def _take(rows: Array, t: Array | None) -> Array:
+def _take(rows: Array, t: np.ndarray | None) -> Array:
     """Those positions t (n, kept) of a (n, T, d) or g (k, n, T, d); all for None."""
     if t is None:
         return rows
+    t = asarray(t, like=rows)
     n = get_xp(t).arange(len(t))[:, None]
     return rows[n, t] if rows.ndim == 3 else rows[:, n, t]

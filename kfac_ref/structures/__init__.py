@@ -25,7 +25,7 @@ from kfac_ref.calls import check_parameters
 from kfac_ref.errors import check_kind
 from kfac_ref.estimates import Estimate
 from kfac_ref.matrices import SymmetricMatrix
-from kfac_ref.network import Network
+from kfac_ref.network import Network, check_network
 from kfac_ref.pairs import MEMORY, Pairs, propagate
 from kfac_ref.structures import (
     best_kronecker,
@@ -85,7 +85,7 @@ def curvature(
     function = STRUCTURES[translate("structure", structure, STRUCTURES)]
     where = f"curvature, structure {structure!r}"
     check_parameters(where, function, options, own=OWN)
-    pairs = propagate(
-        network, params, x, estimate, y=y, rng=rng, samples=samples, memory=memory
-    )
+    check_network(network)
+    at = network.linearize(params, x)
+    pairs = propagate(at, estimate, y=y, rng=rng, samples=samples, memory=memory)
     return function(pairs, **options)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from kfac_ref.backend import Array
@@ -65,18 +66,12 @@ def chain_factors(pairs: Pairs) -> ChainFactors:
             "fully connected chain; a layer here shares its weights over positions"
         )
     A, G = kronecker_factors(pairs)
-    A_next: list[Any] = [0.0] * (len(A) - 1)
-    G_next: list[Any] = [0.0] * (len(A) - 1)
-    for chunk in pairs.chunks():
-        A_next = _add_cross(A_next, chunk.a)
-        for few in chunk.g_by_vectors(pairs.memory):
-            G_next = _add_cross(G_next, few)
-    N = pairs.examples
-    A_next, G_next = [M / N for M in A_next], [M / N for M in G_next]
+    A_next, G_next = pairs.mean(cross_moments)
     return ChainFactors(A, G, A_next, G_next, pairs.names)
 
 
-def _add_cross(totals: list[Any], rows: list[Array]) -> list[Array]:
-    """Add sum x_i x_{i+1}^T for every two neighbouring layers."""
-    flat = [r.reshape(-1, r.shape[-1]) for r in rows]
-    return [s + X.T @ Y for s, X, Y in zip(totals, flat[:-1], flat[1:], strict=True)]
+def cross_moments(arrays: list[Array]) -> Iterator[Array]:
+    """sum x_i x_{i+1}^T for every two neighbouring layers."""
+    rows = [x.reshape(-1, x.shape[-1]) for x in arrays]
+    for X, Y in pairwise(rows):
+        yield X.T @ Y

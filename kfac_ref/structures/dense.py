@@ -62,8 +62,8 @@ def dense_blocks(pairs: Pairs, wanted: Sequence[int]) -> Array:
     single = pairs.count * widest + 2 * deepest + widest * widest
     stacked = pairs.count * len(F) if any(shared) else 0
     for chunk in pairs.chunks(single + stacked, panel):
-        all_g, scale = chunk.g(), float(pairs.examples) ** -0.5
-        a, g = [chunk.a[i] * scale for i in wanted], [all_g[i] for i in wanted]
+        all_a, all_g, scale = chunk.a, chunk.g(), float(pairs.examples) ** -0.5
+        a, g = [all_a[i] * scale for i in wanted], [all_g[i] for i in wanted]
         S = [_stack(*ag) for ag in zip(a, g, strict=True)] if any(shared) else []
         for i, j in combinations_with_replacement(range(len(wanted)), 2):
             corner = starts[i], starts[j]

@@ -1,60 +1,44 @@
-"""K-FAC: a Kronecker product for every layer. Martens & Grosse 2015, section 3.1."""
+"""K-FAC: a Kronecker product for every layer. Martens & Grosse 2015, section 3.1.
+
+A = 1/N sum_nt a a^T        G = 1/(N T) sum_nkt g g^T
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
 
 from kfac_ref.backend import Array, get_xp
 from kfac_ref.limits import check_overflow, check_room, quiet_overflow
 from kfac_ref.matrices import BlockDiagonalMatrix, KroneckerProduct
 from kfac_ref.pairs import Pairs
-from kfac_ref.structures.dense import add_stacked
 
-WIDE = "use structure 'diagonal' for this layer, or products (CurvatureProduct)"
+WIDE = "use structure 'diagonal' for this layer, or products (FisherProduct)"
 
 
 def kronecker(pairs: Pairs) -> BlockDiagonalMatrix:
-    """K-FAC: A (x) G for every layer."""
+    """A (x) G for every layer."""
     named = zip(*kronecker_factors(pairs), pairs.names, strict=True)
-    return BlockDiagonalMatrix(
-        [KroneckerProduct.semidefinite(*block) for block in named]
-    )
+    return BlockDiagonalMatrix([KroneckerProduct.semidefinite(*each) for each in named])
 
 
 @quiet_overflow
 def kronecker_factors(pairs: Pairs) -> tuple[list[Array], list[Array]]:
-    """A = 1/N sum_nt a a^T and G = 1/(N T) sum_nkt g g^T of every layer."""
+    """A (d_in + 1, d_in + 1), summed over positions, and G (d_out, d_out), their mean.
+
+    Raises TooLarge, NotFinite (overflow).
+    """
     for name, (d, o) in zip(pairs.names, pairs.shapes, strict=True):
         check_room(f"{name}: factor A or G", max(d, o), pairs.like, instead=WIDE)
-    panel = pairs.memory // (4 * pairs.like.itemsize)
-    A: list[Any] = [None] * len(pairs.shapes)
-    G: list[Any] = [None] * len(pairs.shapes)
-    for chunk in pairs.chunks():
-        A = [_add_moment(*each, panel) for each in zip(A, chunk.a, strict=True)]
-        for few in chunk.g_by_vectors(pairs.memory):
-            G = [_add_moment(*each, panel) for each in zip(G, few, strict=True)]
-            few.clear()  # before the next few are made
-    for name, Ai, Gi, T in zip(pairs.names, A, G, pairs.positions, strict=True):
-        Ai /= pairs.examples
-        Gi /= pairs.examples * T
-        for letter, M in (("A", Ai), ("G", Gi)):
+    A, G = pairs.mean(moments)
+    G = [Gi if T == 1 else Gi / T for Gi, T in zip(G, pairs.positions, strict=True)]
+    for name, *factors in zip(pairs.names, A, G, strict=True):
+        for letter, M in zip("AG", factors, strict=True):
             check_overflow(f"{name}: factor {letter}", get_xp(M).diagonal(M))
     return A, G
 
 
-def _add_moment(total: Array | None, rows: Array, panel: int) -> Array:
-    """total + X^T X over all axes but the last, symmetric to the last bit.
-
-    In place, and beside a factor of more than `panel` numbers there is no second one.
-    """
-    X = rows.reshape(-1, rows.shape[-1])
-    if X.shape[1] ** 2 > panel:
-        if total is None:
-            total = get_xp(X).zeros((X.shape[1], X.shape[1]), dtype=X.dtype)
-        add_stacked(total, (0, 0), X, X, panel)
-        return total
-    new = X.T @ X
-    if total is None:
-        return new
-    total += new
-    return total
+def moments(arrays: list[Array]) -> Iterator[Array]:
+    """sum x x^T over all axes but the last, for the a, or the g, of every layer."""
+    for x in arrays:
+        X = x.reshape(-1, x.shape[-1])
+        yield X.T @ X
