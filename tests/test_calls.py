@@ -187,7 +187,7 @@ def test_damping_is_the_next_step(name, xp, rng):
     net = chain()
     params, x = parameters(net, rng, xp), inputs(rng, xp)
     call = make_structure if name == "make_structure" else FUNCTIONS[name]
-    given = ["kronecker", kfac_ref.propagate(net, params, x)]
+    given = ["kronecker", kfac_ref.propagate(net.linearize(params, x))]
     given = given if name == "make_structure" else [net, params, x]
     for word in ("damping", "lambda_", "pi"):
         message = said(call, *given, **{word: 1e-3})

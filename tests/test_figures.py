@@ -147,12 +147,13 @@ each_case = pytest.mark.parametrize("draw", CASES.values(), ids=lambda f: f.__na
 
 
 def test_every_drawing_function_has_its_cases():
-    in_style = styled(len).__code__  # all that are decorated by it share this code
+    in_style = styled(len).__wrapped__.__code__  # all decorated by it share this code
     found = set()
     for module in pkgutil.walk_packages(kfac_ref.__path__, "kfac_ref."):
         if not module.name.endswith("__main__"):
             members = vars(importlib.import_module(module.name)).values()
-            found |= {f for f in members if getattr(f, "__code__", None) is in_style}
+            inside = [(f, getattr(f, "__wrapped__", None)) for f in members]
+            found |= {f for f, w in inside if getattr(w, "__code__", None) is in_style}
     assert found == set(CASES)
 
 
