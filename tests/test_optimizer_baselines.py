@@ -122,7 +122,7 @@ def momentum_sgd(kind, Ws, batches, alphas, mus, nesterov):
 
     Yields the point where the next gradient is taken. Sutskever et al. 2013.
     """
-    theta = paper.vector(Ws)
+    theta = paper.vec(Ws)
     v = 0 * theta
     for k, (x, y) in enumerate(batches):
         at = theta + mus[k] * v if nesterov else theta
@@ -154,7 +154,7 @@ def test_sgd_with_momentum(nesterov, kind, xp, rng):
 def test_adam(kind, xp, rng):
     net, params, batches = problem(kind, xp, rng, 5)
     Ws, on = on_host(params, batches)
-    theta = paper.vector(Ws)
+    theta = paper.vec(Ws)
     m, v = 0 * theta, 0 * theta
     states, _ = run(Adam(net, RATES, 0.8, 0.95, 1e-3, l2=ETA), params, batches)
     for k, ((x, y), state) in enumerate(zip(on, states, strict=True), 1):
@@ -180,7 +180,7 @@ def test_adams_first_step_is_the_sign_of_the_gradient(xp, rng):
 def test_natural_gradient(matrix, kind, xp, rng):
     net, params, batches = problem(kind, xp, rng, 3)
     Ws, on = on_host(params, batches)
-    theta = paper.vector(Ws)
+    theta = paper.vec(Ws)
     natural = NaturalGradient(net, RATES, l2=ETA, lambda_=0.3, matrix=matrix)
     states, traces = run(natural, params, batches)
     for k, ((x, y), state) in enumerate(zip(on, states, strict=True)):
@@ -239,7 +239,7 @@ def test_hessian_free(kind, xp, rng):
         net, Polynomial(0.9, 3.0, 7), 0.1, l2=ETA, iterations=5, warm_start=0.8,
         tolerance=1e-14, lambda_rule=LevenbergMarquardt(decay=0.6, period=1),
     )  # fmt: skip
-    theta, lam = paper.vector(Ws), 0.1
+    theta, lam = paper.vec(Ws), 0.1
     d, moves, rejections = 0 * theta, set(), set()
     states, traces = run(free, params, batches)
     for k, ((x, y), state, trace) in enumerate(zip(on, states, traces, strict=True)):

@@ -12,6 +12,7 @@ import pytest
 import transcription_convolutional as loops
 from benchmarks import tune_convolutional as tuning
 from helpers import assert_exact, host, relative_error
+from kfac_ref.algorithm2 import vec
 from kfac_ref.datasets import digits
 from kfac_ref.matrices import DiagonalMatrix, KroneckerProduct
 from kfac_ref.plotting import save
@@ -19,7 +20,6 @@ from kfac_ref.races import convolutional as race
 from kfac_ref.races import convolutional_record as record
 from networks import parameters
 from optimizer_cases import run, sampler
-from transcription import vector
 
 KERNEL, CLASSES, IMAGE, N = 5, 4, (7, 6), 11
 STEPS = 12
@@ -82,8 +82,8 @@ def test_every_step_is_tensorflows(steps):
                 assert_exact(ours, block, 1e-11)
         assert_exact(trace.proposal.direction, theirs["direction"], 1e-10)
         assert_exact(state.theta, theirs["theta"], 1e-11)
-    moved = host(states[-1].theta) - vector(expected[0]["Ws"])
-    assert_exact(moved, expected[-1]["theta"] - vector(expected[0]["Ws"]), 1e-10)
+    moved = host(states[-1].theta) - vec(expected[0]["Ws"])
+    assert_exact(moved, expected[-1]["theta"] - vec(expected[0]["Ws"]), 1e-10)
     assert expected[0]["positions"] == [42, 12, 12, 1]
 
 

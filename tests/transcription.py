@@ -1,47 +1,49 @@
-"""Algorithm 2 of Martens & Grosse 2015, and two libraries' steps, in straight NumPy.
+"""Steps of two libraries in straight NumPy, and the dense Fisher.
 
-Nothing here shares code with the package, nothing is fast. Dense layers with tanh
-between them, W (d_in + 1, d_out) with the bias last, loss "softmax" (cross-entropy) or
-"squared" (|y - z|^2). Inverses are np.linalg.inv, the Fisher is a dense matrix made of
-every example's Jacobian. Labels are drawn by the caller's `draw(z)`.
+Dense layers with tanh between them; what they share with Algorithm 2 is taken from its
+page, `kfac_ref/algorithm2.py`, which imports nothing of the package. Nothing is fast:
+inverses are np.linalg.inv, the Fisher is a dense matrix of every example's Jacobian.
+Labels are drawn by the caller's `draw(z)`.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from kfac_ref import algorithm2
+from kfac_ref.algorithm2 import (
+    CrossEntropy,
+    SquaredError,
+    backward,
+    damped_inverses,
+    forward,
+    mean_products,
+    softmax,
+    unvec,
+    vec,
+)
 
-def forward(Ws, x):
-    """The homogeneous inputs of every layer, and the outputs z."""
-    a, h = [], x
-    for W in Ws:
-        a.append(np.hstack([h, np.ones((len(h), 1))]))
-        z = a[-1] @ W
-        h = np.tanh(z)
-    return a, z
-
-
-def backward(Ws, a, dz):
-    """What arrives at the outputs of every layer, for each example."""
-    g = [dz]
-    for W, after in zip(Ws[:0:-1], a[:0:-1], strict=True):
-        slope = 1 - after[:, :-1] ** 2
-        g.insert(0, (g[0] @ W[:-1].T) * slope)
-    return g
-
-
-def softmax(z):
-    e = np.exp(z - z.max(axis=1, keepdims=True))
-    return e / e.sum(axis=1, keepdims=True)
+LOSSES = {"softmax": CrossEntropy(), "squared": SquaredError()}
 
 
 def output_gradient(kind, z, y):
     """d loss / dz of each example."""
-    if kind == "squared":
-        return 2 * (z - y)
-    p = softmax(z)
-    p[np.arange(len(z)), y] -= 1
-    return p
+    return LOSSES[kind].gradient(z, y)
+
+
+def objective(kind, Ws, x, y, eta):
+    """h(theta) = mean loss + eta/2 |theta|^2"""
+    return algorithm2.objective(LOSSES[kind], Ws, x, y, eta)
+
+
+def gradient(kind, Ws, x, y, eta):
+    a, z = forward(Ws, x)
+    g = backward(Ws, a, output_gradient(kind, z, y))
+    return vec(mean_products(a, g)) + eta * vec(Ws)
+
+
+def matrices_like(Ws, v):
+    return unvec(v, [W.shape for W in Ws])
 
 
 def output_fisher(kind, z):
@@ -52,34 +54,6 @@ def output_fisher(kind, z):
     return np.diag(p) - np.outer(p, p)
 
 
-def vector(matrices):
-    return np.concatenate([M.reshape(-1) for M in matrices])
-
-
-def matrices_like(Ws, v):
-    ends = np.cumsum([W.size for W in Ws])[:-1]
-    return [
-        part.reshape(W.shape) for W, part in zip(Ws, np.split(v, ends), strict=True)
-    ]
-
-
-def objective(kind, Ws, x, y, eta):
-    """h(theta) = mean loss + eta/2 |theta|^2"""
-    z = forward(Ws, x)[1]
-    if kind == "squared":
-        losses = ((y - z) ** 2).sum(axis=1)
-    else:
-        losses = -np.log(softmax(z)[np.arange(len(z)), y])
-    return losses.mean() + eta / 2 * (vector(Ws) ** 2).sum()
-
-
-def gradient(kind, Ws, x, y, eta):
-    a, z = forward(Ws, x)
-    g = backward(Ws, a, output_gradient(kind, z, y))
-    each = [ai.T @ gi / len(x) for ai, gi in zip(a, g, strict=True)]
-    return vector(each) + eta * vector(Ws)
-
-
 def fisher(kind, Ws, x):
     """1/N sum_n J_n^T F_z J_n, (P, P)."""
     F = 0.0
@@ -88,7 +62,7 @@ def fisher(kind, Ws, x):
         rows = []
         for unit in np.eye(z.shape[1]):
             g = backward(Ws, a, unit[None])
-            rows.append(vector([ai.T @ gi for ai, gi in zip(a, g, strict=True)]))
+            rows.append(vec([ai.T @ gi for ai, gi in zip(a, g, strict=True)]))
         J = np.array(rows)
         F = F + J.T @ output_fisher(kind, z[0]) @ J / len(x)
     return F
@@ -98,99 +72,12 @@ def factors(kind, Ws, x, dz_of):
     """A_ii and G_ii of each layer; dz_of(z): the vectors that are propagated back."""
     a, z = forward(Ws, x)
     g = backward(Ws, a, dz_of(z))
-    N = len(x)
-    return [ai.T @ ai / N for ai in a], [gi.T @ gi / N for gi in g]
-
-
-def factored_inverses(A, G, gamma):
-    """(A + pi gamma I)^-1 and (G + gamma/pi I)^-1 of each layer."""
-    found = []
-    for Ai, Gi in zip(A, G, strict=True):
-        pi = np.sqrt((np.trace(Ai) / len(Ai)) / (np.trace(Gi) / len(Gi)))
-        damped_A = Ai + pi * gamma * np.eye(len(Ai))
-        damped_G = Gi + gamma / pi * np.eye(len(Gi))
-        found.append((np.linalg.inv(damped_A), np.linalg.inv(damped_G)))
-    return found
+    return mean_products(a, a), mean_products(g, g)
 
 
 def precondition(inverses, Ws, v):
     parts = matrices_like(Ws, v)
-    return vector([iA @ V @ iG for (iA, iG), V in zip(inverses, parts, strict=True)])
-
-
-def minimum(C, slope, first, second):
-    """(alpha, mu) = -[[..]]^-1 [..]; without a last update only alpha."""
-    if not second.any():
-        return -(slope @ first) / (first @ C @ first), 0.0
-    a, b, d = first @ C @ first, first @ C @ second, second @ C @ second
-    p, q = slope @ first, slope @ second
-    det = a * d - b * b
-    return -(d * p - b * q) / det, -(a * q - b * p) / det
-
-
-def algorithm_2(
-    kind, Ws, batches, draw, *, lam, eta, T1, T2, T3, omega_1, omega_2, eps,
-    subsets=lambda n: (slice(n), slice(n)),
-):  # fmt: skip
-    """One dict for every step k = 1, 2, ..., in the order of the paper's listing.
-
-    subsets(n): the indices of S_1 and S_2 in a batch of n.
-    """
-    theta = vector(Ws)
-    last = np.zeros_like(theta)
-    gamma = np.sqrt(lam + eta)
-    A_bar = G_bar = inverses = None
-    history = []
-    for k, (x, y) in enumerate(batches, start=1):
-        Ws = matrices_like(Ws, theta)
-        h = objective(kind, Ws, x, y, eta)
-        grad = gradient(kind, Ws, x, y, eta)
-
-        # statistics with labels of the model, section 5
-        S1, S2 = subsets(len(x))
-        A, G = factors(kind, Ws, x[S1], lambda z: output_gradient(kind, z, draw(z)))
-        e = min(1 - 1 / k, eps)
-        if k == 1:
-            A_bar, G_bar = A, G
-        else:
-            A_bar = [e * old + (1 - e) * new for old, new in zip(A_bar, A, strict=True)]
-            G_bar = [e * old + (1 - e) * new for old, new in zip(G_bar, G, strict=True)]
-
-        # candidates for gamma (6.6); a new gamma cannot do without a new inverse
-        search, renew = k % T2 == 0, k % T3 == 0 or k <= 3
-        candidates = [gamma, omega_2 * gamma, gamma / omega_2] if search else [gamma]
-        C = fisher(kind, Ws, x[S2]) + (lam + eta) * np.eye(len(theta))
-        tried = []
-        for candidate in candidates:
-            if search or renew:
-                inverses = factored_inverses(A_bar, G_bar, candidate)
-            Delta = -precondition(inverses, Ws, grad)
-            alpha, mu = minimum(C, grad, Delta, last)  # 6.4 and 7
-            delta = alpha * Delta + mu * last
-            M = 0.5 * delta @ C @ delta + grad @ delta
-            tried.append((M, candidate, inverses, Delta, alpha, mu, delta))
-        best = min(tried, key=lambda found: found[0])
-        M, gamma, inverses, Delta, alpha, mu, delta = best
-
-        # lambda, 6.5
-        rho = None
-        if k % T1 == 0:
-            after = objective(kind, matrices_like(Ws, theta + delta), x, y, eta)
-            rho = (after - h) / M
-            if rho > 3 / 4:
-                lam = omega_1 * lam
-            if rho < 1 / 4:
-                lam = lam / omega_1
-        theta, last = theta + delta, delta
-        history.append(
-            dict(
-                loss=h, gradient=grad, A=A, G=G, A_bar=A_bar, G_bar=G_bar, gamma=gamma,
-                direction=Delta, alpha=alpha, mu=mu, update=delta, predicted=M,
-                ratio=rho, lambda_=lam, theta=theta, renewed=search or renew,
-                models=[found[0] for found in tried],
-            )
-        )  # fmt: skip
-    return history
+    return vec([iA @ V @ iG for (iA, iG), V in zip(inverses, parts, strict=True)])
 
 
 def tensorflow_adam(
@@ -199,7 +86,7 @@ def tensorflow_adam(
     """TensorFlow K-FAC, momentum_type "adam", PeriodicInvCovUpdate; thetas and nus."""
     v, W, A_sum, G_sum, history = 0.0, 0.0, None, None, []
     zeros = [0.0] * len(Ws)
-    theta = vector(Ws)
+    theta = vec(Ws)
     for counter, (x, y) in enumerate(batches):
         Ws = matrices_like(Ws, theta)
         A, G = factors(kind, Ws, x, lambda z: output_gradient(kind, z, draw(z)))
@@ -208,7 +95,7 @@ def tensorflow_adam(
         G_sum = [decay * s + C for s, C in zip(G_sum or zeros, G, strict=True)]
         if counter % invert_every == 0:
             cov = [S / W for S in A_sum], [S / W for S in G_sum]
-            inverses = factored_inverses(*cov, np.sqrt(lam))
+            inverses = damped_inverses(*cov, np.sqrt(lam))
         v = m * v + gradient(kind, Ws, x, y, 0.0)
         u = precondition(inverses, Ws, v)
         nu = min(1.0, np.sqrt(c / (lr**2 * (v @ u))))
@@ -222,14 +109,14 @@ def tensorflow_regular(kind, Ws, batches, draw, *, lr, m, lam, decay):
     gradients."""
     v, W, A_sum, G_sum, thetas = 0.0, 0.0, None, None, []
     zeros = [0.0] * len(Ws)
-    theta = vector(Ws)
+    theta = vec(Ws)
     for x, y in batches:
         Ws = matrices_like(Ws, theta)
         A, G = factors(kind, Ws, x, lambda z: output_gradient(kind, z, draw(z)))
         W = decay * W + 1
         A_sum = [decay * s + C for s, C in zip(A_sum or zeros, A, strict=True)]
         G_sum = [decay * s + C for s, C in zip(G_sum or zeros, G, strict=True)]
-        inverses = factored_inverses(
+        inverses = damped_inverses(
             [S / W for S in A_sum], [S / W for S in G_sum], np.sqrt(lam)
         )
         v = m * v + precondition(inverses, Ws, gradient(kind, Ws, x, y, 0.0))
@@ -244,7 +131,7 @@ def tensorflow_qmodel(
     """TensorFlow K-FAC, momentum_type "qmodel" with adapt_damping; lam contains l2."""
     W, A_sum, G_sum, history = 0.0, None, None, []
     zeros = [0.0] * len(Ws)
-    theta = vector(Ws)
+    theta = vec(Ws)
     velocity = np.zeros_like(theta)
     for counter, (x, y) in enumerate(batches):
         Ws = matrices_like(Ws, theta)
@@ -252,7 +139,7 @@ def tensorflow_qmodel(
         W = decay * W + 1
         A_sum = [decay * s + C for s, C in zip(A_sum or zeros, A, strict=True)]
         G_sum = [decay * s + C for s, C in zip(G_sum or zeros, G, strict=True)]
-        inverses = factored_inverses(
+        inverses = damped_inverses(
             [S / W for S in A_sum], [S / W for S in G_sum], np.sqrt(lam)
         )
         g = gradient(kind, Ws, x, y, l2)
@@ -309,7 +196,7 @@ def kfac_jax(
         return weight, A_bar, G_bar
 
     average = (0.0, [0.0] * len(Ws), [0.0] * len(Ws))
-    theta = vector(Ws)
+    theta = vec(Ws)
     velocity, history = np.zeros_like(theta), []
     for x, _ in burn_in:
         average = update(average, *statistics(Ws, x), 1.0)
@@ -346,7 +233,7 @@ def kfac_jax(
                     average[1], matrices_like(Ws, delta), average[2], strict=True
                 )
             ]
-            change = 0.5 * delta @ (vector(moved) + l2 * delta) + delta @ grad
+            change = 0.5 * delta @ (vec(moved) + l2 * delta) + delta @ grad
         if interval and (step + 1) % interval == 0:
             rho = (objective(kind, matrices_like(Ws, theta), x, y, l2) - loss) / change
             if rho > 0.75:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from transcription import matrices_like, softmax, vector
+from kfac_ref.algorithm2 import softmax, vec
+from transcription import matrices_like
 
 
 def patches(x, k):
@@ -103,7 +104,7 @@ def output_gradient(z, y):
 
 def gradient(Ws, z, kept, y):
     a, g = pairs(Ws, kept, output_gradient(z, y))
-    return vector([summed(*ag) / len(z) for ag in zip(a, g, strict=True)])
+    return vec([summed(*ag) / len(z) for ag in zip(a, g, strict=True)])
 
 
 def summed(a, g):
@@ -139,13 +140,13 @@ def inverses(average, positions, lam, power=1):
 def preconditioned(found, Ws, v):
     V = matrices_like(Ws, v)
     others = zip(found[1:], V[1:], strict=True)
-    return vector([V[0] * found[0][0], *(iA @ Vi @ iG for (iA, iG), Vi in others)])
+    return vec([V[0] * found[0][0], *(iA @ Vi @ iG for (iA, iG), Vi in others)])
 
 
 def tensorflow(Ws, batches, k, draw, *, lr, m, lam, decay, invert_every):
     """PeriodicInvCovUpdate with momentum_type "adam": a dict for each step."""
     v, sums, weight, history = 0.0, None, 0.0, []
-    theta = vector(Ws)
+    theta = vec(Ws)
     for step, (x, y) in enumerate(batches):
         Ws = matrices_like(Ws, theta)
         z, kept = forward(Ws, x, k)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 import kfac_ref
-from kfac_ref import errors
+from kfac_ref import algorithm2, errors
 from kfac_ref.backend import use
 from kfac_ref.cli.arguments import Parser
 from kfac_ref.comparison import Built, Comparison, DampedInside, Row, comparing
@@ -605,6 +605,8 @@ NO_VALUES = {  # class: why it is neither copied nor compared
     tasks.Task: "a measurement, whose operands are at a card",
     Decoder: "reads one file, and counts what it has read",
     errors._Description: "reprlib's, of which there is one, `describe`",
+    algorithm2.CrossEntropy: "the one page imports NumPy alone; it holds nothing",
+    algorithm2.SquaredError: "the one page imports NumPy alone; it holds nothing",
 }
 
 
