@@ -105,5 +105,5 @@ def test_all_that_is_missing_is_named_in_one_command():
 
 def test_no_hint_leads_to_a_registry_that_does_not_have_us():
     """The package is installed from its folder: `pip install '.[demo]'` works there."""
-    for path in [*PACKAGE.rglob("*.py"), ROOT / "README.md"]:
+    for path in [*PACKAGE.rglob("*.py"), ROOT / "README.md", *ROOT.glob("docs/*.md")]:
         assert not re.search(r"kfac[_-]ref\[", path.read_text(encoding="utf-8")), path

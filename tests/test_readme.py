@@ -1,4 +1,4 @@
-"""The README's code runs, in order, in one session, and its tables are true."""
+"""The code of README and docs runs, and what they say of numbers and names is true."""
 
 from __future__ import annotations
 
@@ -17,29 +17,59 @@ from kfac_ref.structures import STRUCTURES, make_structure
 from kfac_ref.words import ALIASES, OTHERS
 
 ROOT = Path(__file__).parent.parent
-TEXT = (ROOT / "README.md").read_text()
+PAGES = {page.stem: page for page in [ROOT / "README.md", *ROOT.glob("docs/*.md")]}
+TEXT, WORDS, RACES = (PAGES[name].read_text() for name in ("README", "words", "races"))
+BLOCKS = {"README": 2, "extend": 4, "train": 2}  # pages with code, and how many of it
 
 
-def test_code_runs_and_prints_a_table(capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
-    assert len(blocks) == 8
+def code(name):
+    return re.findall(r"```python\n(.*?)```", PAGES[name].read_text(), re.DOTALL)
+
+
+def run(*blocks):
+    """What the names are after these blocks; the ten lines of the README are first."""
     session: dict = {}
-    for block in blocks:
-        exec(compile(block, "README.md", "exec"), session)
-    printed = capsys.readouterr().out
+    for block in [code("README")[0], *blocks]:
+        exec(compile(block, "page", "exec"), session)
+    return session
+
+
+def test_every_page_with_code_is_known():
+    assert {name: len(code(name)) for name in PAGES if code(name)} == BLOCKS
+
+
+def without_seconds(table):
+    """The lines, without the two columns that a clock filled."""
+    return [line.rsplit(maxsplit=4 if "build" in line else 2)[0] for line in table]
+
+
+def test_the_ten_lines_print_the_table_that_is_shown(capsys):
+    run()
+    printed = capsys.readouterr().out.splitlines()
+    shown = re.search(r"```\n(whole matrix.*?)```", TEXT, re.DOTALL).group(1)
+    title, *rows = shown.splitlines()
+    place = printed.index(title)
+    assert len(rows) == 3 and all(len(row) == len(rows[0]) for row in rows)
+    assert without_seconds(rows) == without_seconds(printed[place + 1 : place + 4])
+    assert "layer 0 (54 x 54), lambda = 0.01" in printed
+
+
+def test_train_and_resume(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    session = run(*code("train"))
     assert session["later"].state.step == session["run"].state.step + 3
-    assert "kronecker" in printed and "diagonal" in printed
+
+
+def test_layer_and_distribution():
+    session = run(*code("extend"))
     with pytest.raises(ValueError, match="expected y >= 0"):
         session["net"].loss(session["params"], session["x"], -session["y"])
 
 
-def test_faults_of_an_implementation_have_the_errors_that_are_written():
+def test_faults_of_an_implementation_have_the_errors_that_are_written(capsys):
     """Those of the section "Test your own implementation", made on purpose."""
-    blocks = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
-    session: dict = {}
-    for block in blocks[:2]:
-        exec(compile(block, "README.md", "exec"), session)
+    session = run(code("README")[1])
+    assert "A and G" in capsys.readouterr().out
     A, G, a, g = (session[name] for name in ("A", "G", "a", "g"))
     reference = session["reference"]
 
@@ -61,15 +91,14 @@ def test_faults_of_an_implementation_have_the_errors_that_are_written():
 
 
 def test_ten_lines_are_ten():
-    example = re.search(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
-    lines = [line for line in example.group(1).splitlines() if line.strip()]
+    lines = [line for line in code("README")[0].splitlines() if line.strip()]
     assert len(lines) <= 11
 
 
 def test_every_name_and_every_alias_is_listed():
     for name in [*ESTIMATES, *STRUCTURES, *RULES]:
         assert f"`{name}`" in TEXT, name
-    rows = [line.split("|") for line in TEXT.splitlines() if line.startswith("| `")]
+    rows = [line.split("|") for line in WORDS.splitlines() if line.startswith("| `")]
     for words in ALIASES.values():
         for alias, name in words.items():
             beside = [others for _, here, *others in rows if f"`{name}`" in here]
@@ -80,8 +109,8 @@ def test_every_name_and_every_alias_is_listed():
 
 def test_words_that_are_refused_are_words_of_others():
     for word in ("kron_in_diag", "NaiveDiagonal"):
-        assert f"`{word}`" in TEXT and word in OTHERS["structure"]
-    said = {word for cells in re.findall(r"\| [^|]*\|$", TEXT, re.MULTILINE)
+        assert f"`{word}`" in WORDS and word in OTHERS["structure"]
+    said = {word for cells in re.findall(r"\| [^|]*\|$", WORDS, re.MULTILINE)
             for word in re.findall("`([^`]+)`", cells)}  # fmt: skip
     listed = {alias for words in ALIASES.values() for alias in words}
     assert (
@@ -89,9 +118,16 @@ def test_words_that_are_refused_are_words_of_others():
     )
 
 
-def test_links_lead_somewhere():
-    for link in re.findall(r"\]\(([^)#]+)\)", TEXT):
-        assert (ROOT / link).exists(), link
+def test_links_and_the_names_of_files_lead_somewhere():
+    for page in PAGES.values():
+        text = page.read_text()
+        for link in re.findall(r"\]\(([^)#]+)\)", text):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
+        for name in re.findall(r"`([\w/.]+(?:\.py|/))`", text):
+            places = (page.parent, ROOT, ROOT / "kfac_ref")
+            assert any((place / name).exists() for place in places), (
+                f"{page.name}: {name}"
+            )
 
 
 def record(name):
@@ -99,7 +135,7 @@ def record(name):
 
 
 def test_the_figures_of_the_autoencoder_race_are_those_of_its_record():
-    words = " ".join(TEXT.split())
+    words = " ".join(RACES.split())
     found = record("autoencoder_curves")
     sgd, adam = found["finishes"]
     batches = {name: c["batch"] for name, c in found["contestants"].items()}
@@ -120,7 +156,7 @@ def test_the_figures_of_the_autoencoder_race_are_those_of_its_record():
 
 
 def test_the_figures_of_the_convolutional_race_are_those_of_its_record():
-    words = " ".join(TEXT.split())
+    words = " ".join(RACES.split())
     against = record("convolutional")["against"]
     (adam, kfac), (sgd, _) = (
         against["Adam"]["updates"],
