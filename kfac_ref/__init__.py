@@ -1,12 +1,28 @@
-"""kfac_ref: the reference implementation of K-FAC, to be read and to be tested against.
+"""kfac_ref: the reference implementation of K-FAC, to read and to test against.
 
-layers, distributions, network   what is trained
+Start with the page: algorithm2, all of Algorithm 2 in plain NumPy.
+
+The first hour, from x to a step:
+
+network                          what is trained: z, the loss, the gradient
 estimates, pairs                 question 1: which vectors are propagated back?
-structures, matrices             question 2: what of the sum is kept?
-damping                          question 3: how is it damped and inverted?
+structures.kronecker             question 2: what is kept of the sum? A and G
+damping.rules                    question 3: how is it damped and inverted?
+optimizer.stages                 the step, stage by stage
+
+The afternoon, the rest of the core:
+
+layers, distributions            what a network is made of
+matrices, structures             the kinds of matrices, and the other answers
 exact                            the exact matrices, dense and by products
-comparison, plotting             how far an approximation is from them
-definition                       the same from the definition, for any function
+damping, quadratic_model         pi, and the best step along given directions
+optimizer                        Algorithm 2 with its options, and the baselines
+
+Leave the wings for later:
+
+comparison, plotting             how far an approximation is from the exact matrix
+definition                       the same matrices by autograd, for any function
+demo, races, gpu, cli            programs that use all of this
 """
 
 from __future__ import annotations

@@ -119,7 +119,8 @@ def test_words_that_are_refused_are_words_of_others():
 
 
 def test_links_and_the_names_of_files_lead_somewhere():
-    for page in PAGES.values():
+    others = [ROOT / "CONTRIBUTING.md", *ROOT.glob("tutorials/*.md")]
+    for page in [*PAGES.values(), *others]:
         text = page.read_text()
         for link in re.findall(r"\]\(([^)#]+)\)", text):
             assert (page.parent / link).exists(), f"{page.name}: {link}"
