@@ -3,12 +3,13 @@
     python -m kfac_ref.algorithm2    # trains 64-20-10 on the UCI digits
 
 Slow and obvious: the rest of the package is faster, and takes the same steps. A layer
-is a matrix W (i, o), the transpose of the paper's; its last row is the bias. It maps a
-(n, i), its inputs with a 1 at their end, to s = a W (n, o); tanh follows. What arrives
+is a matrix W (i, o), the transpose of the paper's; its last row is the bias. It maps
+its inputs a (n, i), which end with a 1, to s = a W (n, o); tanh follows. What arrives
 at s on the way back is g = dloss/ds (n, o). One example's gradient is a g^T, and K-FAC
-is E[vec(a g^T) vec(a g^T)^T] = E[a a^T (x) g g^T] ~ E[a a^T] (x) E[g g^T] = A (x) G. n
-example, i input, o output, p parameter; lam is lambda, the damping, eta the weight
-decay. Numbers in brackets are the paper's sections.
+is E[vec(a g^T) vec(a g^T)^T] = E[a a^T (x) g g^T] ~ E[a a^T] (x) E[g g^T] = A (x) G.
+
+n example, i input, o output, p parameter; lam is lambda, the damping, and eta the
+weight decay. Numbers in brackets are sections of the paper.
 """
 
 import numpy as np
@@ -67,8 +68,7 @@ def backward(Ws, a, dz):
     """The g of every layer if dz arrives at the outputs (Algorithm 1)."""
     g = [dz]  # (n, o)
     for W, after in zip(Ws[:0:-1], a[:0:-1], strict=True):
-        dh = g[0] @ W[:-1].T  # the bias row sends nothing back
-        g.insert(0, dh * (1 - after[:, :-1] ** 2))  # tanh' = 1 - tanh^2
+        g.insert(0, g[0] @ W[:-1].T * (1 - after[:, :-1] ** 2))  # tanh' = 1 - tanh^2
     return g
 
 
@@ -128,10 +128,9 @@ def algorithm_2(
     T1=5, T2=20, T3=20, omega_1=(19 / 20) ** 5, omega_2=(19 / 20) ** 10, eps=0.95,
 ):  # fmt: skip
     """Update the Ws with each mini-batch (x, y) and yield all that was computed."""
-    theta, shapes = vec(Ws), [W.shape for W in Ws]
+    theta, shapes, gamma = vec(Ws), [W.shape for W in Ws], np.sqrt(lam + eta)  # (6.6)
     A_bar = G_bar = [0.0] * len(Ws)  # their weight is 0 in the first update
     last: list = []  # the last update; there is none yet
-    gamma = np.sqrt(lam + eta)  # (6.6)
     for k, (x, y) in enumerate(batches, start=1):
         S1, S2 = subset(len(x), tau_1, rng), subset(len(x), tau_2, rng)  # (8)
         Ws = unvec(theta, shapes)
