@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -261,7 +262,12 @@ def make_estimate(name: str | Estimate, samples: int | None = None) -> Estimate:
     kind = ESTIMATES[translate("estimate", name, ESTIMATES)]
     if samples and samples > 1 and not kind.is_random:
         raise _draws_nothing(repr(name), samples)
-    return kind(samples or 1)
+    return _made(kind, samples or 1)
+
+
+@cache  # for they are frozen
+def _made(kind: Any, samples: int) -> Estimate:
+    return kind(samples)
 
 
 def _draws_nothing(name: str, samples: int) -> ValueRangeError:

@@ -31,9 +31,11 @@ def check_room(
     what: str, size: int, like: Array, copies: int = 1, instead: str = INSTEAD
 ) -> None:
     """TooLarge unless so many (size, size) arrays of `like`'s dtype fit where it is."""
-    times = f"{copies} arrays of " if copies > 1 else ""
-    what = f"{what}: {times}{size:,} x {size:,} numbers in {like.dtype}"
-    check_bytes(what, copies * size * size * like.dtype.itemsize, like, instead)
+    needed = copies * size * size * like.dtype.itemsize
+    if needed > SMALL:
+        times = f"{copies} arrays of " if copies > 1 else ""
+        what = f"{what}: {times}{size:,} x {size:,} numbers in {like.dtype}"
+        check_bytes(what, needed, like, instead)
 
 
 def check_bytes(what: str, needed: int, like: Array, instead: str) -> None:

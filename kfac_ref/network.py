@@ -190,7 +190,7 @@ class Linearization(Value):
 
     @cached_property
     def _forward(self) -> tuple[Array, Tape]:
-        return self.network.forward(self.params, self.x)
+        return self.network.body.forward(self.params, self.x)
 
     @property
     def z(self) -> Array:

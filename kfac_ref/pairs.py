@@ -14,7 +14,7 @@ so that memory is bounded; a chunk is again `Pairs`, of some of the examples.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -58,13 +58,12 @@ class Pairs(Value):
     count: int  # K
     memory: int
     like: Array  # any array of the same backend and dtype
+    outputs: int  # numbers in z of one example; 0 without a network
+    mixes_examples: bool  # does g of one example depend on others?
+    subsampled: bool  # are positions left out?
 
     def __post_init__(self) -> None:
-        """Made by `propagate` and `given_pairs`, of numbers that they have checked."""
-
-    mixes_examples = False  # does g of one example depend on others?
-    subsampled = False  # are positions left out?
-    outputs = 0  # numbers in z of one example, if there is a network
+        """Trusts its numbers: `propagate` and `given_pairs` have checked them."""
 
     @property
     def a(self) -> list[Array]:
@@ -94,7 +93,9 @@ class Pairs(Value):
             add(of_a, sums(chunk.a))
             for few in chunk.few_vectors():
                 add(of_g, sums(few))
-        return divide(of_a, self.examples), divide(of_g, self.examples)
+        for total in (*of_a, *of_g):
+            total /= self.examples
+        return of_a, of_g
 
     @quiet_overflow
     def mean_together(
@@ -111,7 +112,9 @@ class Pairs(Value):
             a = chunk.a
             for few in chunk.few_vectors():
                 add(totals, sums(a, few))
-        return divide(totals, self.examples)
+        for total in totals:
+            total /= self.examples
+        return totals
 
     def chunks(self, per_example: int = 0, fixed: int = 0) -> Iterator[Pairs]:
         """The pairs of some examples after the others.
@@ -147,12 +150,16 @@ class Pairs(Value):
     def select(self, blocks: Sequence[int]) -> Pairs:
         """The pairs of some blocks alone; the same vectors are propagated."""
         blocks = [check_count("block", i, least=0) for i in blocks]
-        return Selected(
-            [self.names[i] for i in blocks],
-            [self.shapes[i] for i in blocks],
-            [self.positions[i] for i in blocks],
-            self.examples, self.count, self.memory, self.like, self, blocks,
-        )  # fmt: skip
+        of = {
+            name: [getattr(self, name)[i] for i in blocks]
+            for name in ("names", "shapes", "positions")
+        }
+        return Selected(**common(self) | of, whole=self, blocks=blocks)
+
+
+def common(pairs: Pairs) -> dict[str, Any]:
+    """What all kinds of pairs have, for others that are made of these."""
+    return {each.name: getattr(pairs, each.name) for each in fields(Pairs)}
 
 
 def add(totals: list[Array], new: Iterable[Array]) -> None:
@@ -164,13 +171,6 @@ def add(totals: list[Array], new: Iterable[Array]) -> None:
             totals[i] += array
 
 
-def divide(totals: list[Array], N: int) -> list[Array]:
-    """totals / N, in place."""
-    for total in totals:
-        total /= N
-    return totals
-
-
 @dataclass(frozen=True, eq=False)
 class Propagated(Pairs):
     """The pairs of a network, for an estimate and what it drew."""
@@ -178,14 +178,6 @@ class Propagated(Pairs):
     at: Linearization
     estimate: Estimate
     drawn: Any
-
-    @property
-    def mixes_examples(self) -> bool:  # type: ignore[override]
-        return self.at.network.body.mixes_examples
-
-    @property
-    def outputs(self) -> int:  # type: ignore[override]
-        return int(np.prod(self.like.shape[1:]))
 
     @property
     def a(self) -> list[Array]:
@@ -238,14 +230,6 @@ class Selected(Pairs):
 
     whole: Pairs
     blocks: list[int]
-
-    @property
-    def mixes_examples(self) -> bool:  # type: ignore[override]
-        return self.whole.mixes_examples
-
-    @property
-    def outputs(self) -> int:  # type: ignore[override]
-        return self.whole.outputs
 
     @property
     def a(self) -> list[Array]:
@@ -303,7 +287,8 @@ def propagate(
             chosen.check(network, z, drawn)
     return Propagated(
         network.names, network.shapes, positions, len(at.x), chosen.count(one.z),
-        memory, one.z, at, chosen, drawn,
+        memory, one.z, int(np.prod(one.z.shape[1:])), network.body.mixes_examples,
+        False, at, chosen, drawn,
     )  # fmt: skip
 
 
@@ -379,4 +364,5 @@ def given_pairs(
     memory = check_count("memory (bytes)", memory)
     shapes = [(ai.shape[-1], gi.shape[-1]) for ai, gi in zip(a, g, strict=True)]
     positions = [ai.shape[1] for ai in a]
-    return Given(names, shapes, positions, N, K, memory, a[0], list(a), list(g))
+    of = names, shapes, positions, N, K, memory, a[0], 0, False, False
+    return Given(*of, list(a), list(g))

@@ -379,7 +379,7 @@ CASES = [
     (RandomSigns, lambda n: RandomSigns(n(3))),
     (GGNRandomSigns, lambda n: GGNRandomSigns(n(3))),
     # pairs and structures
-    (Pairs, lambda n: Pairs(["a"], [(5, 3)], [1], 7, 2, 100, array(3))),
+    (Pairs, lambda n: Pairs(["a"], [(5, 3)], [1], 7, 2, 9, array(3), 0, False, False)),
     (Propagated, pairs),
     (Propagated, partial(pairs, estimate="ggn_random_signs")),
     (Propagated, lambda n: pairs(n).part(1, 3)),

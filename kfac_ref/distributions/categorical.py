@@ -42,13 +42,14 @@ class Categorical(Distribution):
         return self._balance(self._top(z), self.probabilities(z) - self._one_hot(z, y))
 
     def root_product(self, z: Array, u: Array) -> Array:
-        p, q = self._p_and_root(z)
+        p = self.probabilities(z)
+        q = get_xp(p).sqrt(p)
         product = q * u - p * (q * u).sum(axis=-1, keepdims=True)  # diag(q) - p q^T
         return self._balance(self._top(z), product)
 
     def root_transpose(self, z: Array, v: Array) -> Array:
-        (p, q), v = self._p_and_root(z), self._shift(self._top(z), v)
-        return q * (v - (p * v).sum(axis=-1, keepdims=True))
+        p, v = self.probabilities(z), self._shift(self._top(z), v)
+        return get_xp(p).sqrt(p) * (v - (p * v).sum(axis=-1, keepdims=True))
 
     def fisher_product(self, z: Array, v: Array) -> Array:
         p, v = self.probabilities(z), self._shift(self._top(z), v)
@@ -65,10 +66,6 @@ class Categorical(Distribution):
         xp = get_xp(z)
         e = xp.exp(z - xp.max(z, axis=-1, keepdims=True))
         return e / xp.sum(e, axis=-1, keepdims=True)
-
-    def _p_and_root(self, z: Array) -> tuple[Array, Array]:
-        p = self.probabilities(z)
-        return p, get_xp(p).sqrt(p)
 
     def _one_hot(self, z: Array, y: Array) -> Array:
         classes = get_xp(y).arange(z.shape[-1])

@@ -107,5 +107,7 @@ def check_features(layer: Layer, x: Array, features: int | str) -> None:
 
     A word in place of the number of features fits any number.
     """
-    expected = ("N", *[None] * (len(getattr(x, "shape", ())) - 2), features)
-    check_shape(f"input of {layer!r}", x, expected)
+    shape: Any = getattr(x, "shape", ())
+    if len(shape) < 2 or shape[-1] != features:
+        expected = ("N", *[None] * (len(shape) - 2), features)
+        check_shape(f"input of {layer!r}", x, expected)

@@ -20,7 +20,7 @@ from kfac_ref.errors import (
     check_kind,
     check_number,
 )
-from kfac_ref.pairs import Pairs
+from kfac_ref.pairs import Pairs, common
 
 
 def check_share(what: str, share: float) -> float:
@@ -57,10 +57,8 @@ def subsample_positions(
     ]
     scales = [(T / k) ** 0.5 for T, k in zip(pairs.positions, kept, strict=True)]
 
-    thinned = Thinned(
-        pairs.names, pairs.shapes, kept, pairs.examples, pairs.count, pairs.memory,
-        pairs.like, pairs, chosen, scales,
-    )  # fmt: skip
+    of = common(pairs) | {"positions": kept, "subsampled": True}
+    thinned = Thinned(**of, whole=pairs, chosen=chosen, scales=scales)
     both = pairs.numbers + thinned.numbers  # a chunk has all of them, and those kept
     return replace(thinned, memory=pairs.memory * thinned.numbers // both)
 
@@ -72,18 +70,6 @@ class Thinned(Pairs):
     whole: Pairs
     chosen: list[np.ndarray | None]  # (N, kept)
     scales: list[float]
-
-    @property
-    def subsampled(self) -> bool:  # type: ignore[override]
-        return any(t is not None for t in self.chosen)
-
-    @property
-    def mixes_examples(self) -> bool:  # type: ignore[override]
-        return self.whole.mixes_examples
-
-    @property
-    def outputs(self) -> int:  # type: ignore[override]
-        return self.whole.outputs
 
     @property
     def a(self) -> list[Array]:
@@ -103,15 +89,12 @@ class Thinned(Pairs):
         return replace(self, examples=stop - start, whole=whole, chosen=here)
 
     def select(self, blocks: Sequence[int]) -> Pairs:
-        of = super().select(blocks)  # which checks them
-        chosen, scales = (
-            [self.chosen[i] for i in blocks],
-            [self.scales[i] for i in blocks],
-        )
-        return Thinned(
-            of.names, of.shapes, of.positions, self.examples, self.count, self.memory,
-            self.like, self.whole.select(blocks), chosen, scales,
-        )  # fmt: skip
+        few = super().select(blocks)  # which checks them
+        chosen = [self.chosen[i] for i in blocks]
+        scales = [self.scales[i] for i in blocks]
+        of = common(few) | {"subsampled": any(t is not None for t in chosen)}
+        whole = self.whole.select(blocks)
+        return Thinned(**of, whole=whole, chosen=chosen, scales=scales)
 
     def _taken(self, arrays: list[Array]) -> list[Array]:
         return [_take(x, t) for x, t in zip(arrays, self.chosen, strict=True)]

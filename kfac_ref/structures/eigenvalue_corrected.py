@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from kfac_ref.backend import Array, eigh
 from kfac_ref.matrices import BlockDiagonalMatrix, EigenKronecker
 from kfac_ref.matrices.definite import rounding_error
-from kfac_ref.pairs import Pairs
+from kfac_ref.pairs import Pairs, common
 from kfac_ref.structures.diagonal import second_moments
 from kfac_ref.structures.gradients import needs_gradients
 from kfac_ref.structures.kronecker import kronecker_factors
@@ -37,10 +37,6 @@ class Rotated(Pairs):
     U_G: list[Array]
 
     @property
-    def outputs(self) -> int:  # type: ignore[override]
-        return self.whole.outputs
-
-    @property
     def a(self) -> list[Array]:
         return [a @ U for a, U in zip(self.whole.a, self.U_A, strict=True)]
 
@@ -55,7 +51,4 @@ class Rotated(Pairs):
 
 def rotated(pairs: Pairs, U_A: list[Array], U_G: list[Array]) -> Pairs:
     """The same pairs in the basis U_A (x) U_G of every layer."""
-    return Rotated(
-        pairs.names, pairs.shapes, pairs.positions, pairs.examples, pairs.count,
-        pairs.memory, pairs.like, pairs, U_A, U_G,
-    )  # fmt: skip
+    return Rotated(**common(pairs), whole=pairs, U_A=U_A, U_G=U_G)
