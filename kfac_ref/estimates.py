@@ -259,7 +259,7 @@ def make_estimate(name: str | Estimate, samples: int | None = None) -> Estimate:
                 f"none beside it; found {samples}"
             )
         return name
-    kind = ESTIMATES[translate("estimate", name, ESTIMATES)]
+    kind: Any = ESTIMATES[translate("estimate", name, ESTIMATES)]
     if samples and samples > 1 and not kind.is_random:
         raise _draws_nothing(repr(name), samples)
     return _made(kind, samples or 1)
