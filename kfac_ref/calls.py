@@ -2,7 +2,7 @@
 
 Python's own error names whatever holds the code, and not always a word that is near.
 Constructors are looked at in `Value.__new__`, public functions by `door`; what passes
-options on, such as `damp`, calls `check_parameters`.
+options on, such as `curvature`, calls `check_parameters`.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ UNDAMPED = (
 )  # fmt: skip
 DAMPING = ("damping", "lambda_", "damping_rule", "pi")
 NEXT = (
-    "a matrix is damped after it is made, by damp(matrix, 'by_kind', damping=...) of "
-    "kfac_ref.damping, or where it is solved with, matrix.solve(v, damping); "
+    "a matrix is damped after it is made, by a rule of kfac_ref.damping, such as "
+    "factored_tikhonov(matrix, damping), or where it is solved with, matrix.solve(v, damping); "
 )
 
 

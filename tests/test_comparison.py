@@ -17,7 +17,6 @@ from helpers import assert_exact, host
 from kfac_ref.comparison import (
     Built,
     Comparison,
-    DampedInside,
     angle,
     angle_between,
     compare,
@@ -32,9 +31,11 @@ from kfac_ref.comparison import (
 from kfac_ref.damping import factored_tikhonov
 from kfac_ref.distributions import Categorical
 from kfac_ref.errors import (
+    KfacTypeError,
     NotPositiveDefinite,
     ShapeError,
     UnknownName,
+    Unsupported,
     ValueRangeError,
 )
 from kfac_ref.exact.dense import fisher_matrix
@@ -46,6 +47,7 @@ from kfac_ref.matrices import (
     KroneckerProduct,
 )
 from kfac_ref.network import Network
+from kfac_ref.plotting import comparison_figure
 from kfac_ref.structures import curvature
 
 LAMBDA = 0.07
@@ -89,15 +91,14 @@ def problem(xp, rng):
     def build(structure, **options):
         return timed(curvature, network, params, x, structure=structure, **options)
 
-    tridiagonal = build("block_tridiagonal", damping=LAMBDA)
-    kfac = build("kronecker")
+    tridiagonal, kfac = build("block_tridiagonal"), build("kronecker")
     approximations = {
         "exact blocks": build("block_diagonal"),
         "diagonal": build("diagonal"),
         "K-FAC": kfac,
-        "factored": DampedInside(factored_tikhonov(kfac.matrix, LAMBDA), LAMBDA),
+        "factored": (kfac.matrix, factored_tikhonov),
         "eigenvalues": build("eigenvalue_corrected"),
-        "tridiagonal": Built(DampedInside(tridiagonal.matrix, LAMBDA)),
+        "tridiagonal": (tridiagonal, "factored_tikhonov"),
         "sampled": build("full", estimate="sampled", rng=rng),
     }
     exact = fisher_matrix(network, params, x)
@@ -202,45 +203,14 @@ def test_errors_of_the_numbers(xp, rng):
         inverse_error(F, singular, 0.0)
 
 
-# Damping inside
-
-
-def test_damped_inside_is_the_matrix_less_lambda(xp, rng):
-    D, v = positive(rng, 7) + np.eye(7), rng.normal(size=(7, 3))
-    M = DampedInside(dense(xp, D), LAMBDA)
-    undamped = D - LAMBDA * np.eye(7)
-    assert_exact(M.to_dense(), undamped)
-    assert_exact(M @ xp.asarray(v), undamped @ v)
-    assert_exact(M.solve(xp.asarray(v), LAMBDA), np.linalg.solve(D, v))
-    assert_exact(M.inverse(LAMBDA).to_dense(), np.linalg.inv(D))
-    assert_exact(host(M.eigenvalues()), np.linalg.eigvalsh(undamped))
-    assert M.logdet(LAMBDA) == pytest.approx(np.linalg.slogdet(D)[1], rel=1e-12)
-    assert M.trace() == pytest.approx(np.trace(undamped), rel=1e-12)
-    assert M.storage == 49
-    assert_exact(dense(xp, D).to_dense(), D)  # the given one is left alone
-
-
-@pytest.mark.parametrize("method", ["solve", "power", "logdet", "inverse"])
-def test_damped_inside_takes_no_other_damping(xp, rng, method):
-    M = DampedInside(DenseMatrix(xp.asarray(positive(rng, 3)), "the matrix"), LAMBDA)
-    first = {"solve": [xp.asarray(np.ones(3))], "power": [-1]}.get(method, [])
-    message = r"the matrix: its damping, lambda = 0.07, .* found 0.1"
-    with pytest.raises(ValueRangeError, match=message):
-        getattr(M, method)(*first, damping=0.1)
-
-
 def test_diagonal_blocks_of_any_matrix(xp, rng):
     F = positive(rng, 11)
     sizes, cuts = [4, 2, 5], [(0, 4), (4, 6), (6, 11)]
     blocks = [F[s:e, s:e] for s, e in cuts]
     structured = BlockDiagonalMatrix([dense(xp, block) for block in blocks])
     assert diagonal_blocks(structured, sizes) == structured.blocks
-    inside = diagonal_blocks(DampedInside(structured, LAMBDA), sizes)
-    for sliced, damped, block in zip(
-        diagonal_blocks(dense(xp, F), sizes), inside, blocks, strict=True
-    ):
+    for sliced, block in zip(diagonal_blocks(dense(xp, F), sizes), blocks, strict=True):
         assert_exact(sliced.to_dense(), block)
-        assert_exact(damped.to_dense(), block - LAMBDA * np.eye(len(block)))
     first, second = diagonal_blocks(structured, [6, 5])  # not its own blocks
     joined = np.zeros((6, 6))
     joined[:4, :4], joined[4:, 4:] = blocks[:2]
@@ -251,6 +221,15 @@ def test_diagonal_blocks_of_any_matrix(xp, rng):
 # The comparison
 
 
+def as_compared(given):
+    """The matrix, and the damping that is inside it already."""
+    given, rule = given if isinstance(given, tuple) else (given, None)
+    matrix = given.matrix if isinstance(given, Built) else given
+    return (
+        (matrix, 0.0) if rule is None else (factored_tikhonov(matrix, LAMBDA), LAMBDA)
+    )
+
+
 def test_every_row_against_dense_computations(problem):
     exact, approximations, gradient, names = problem
     comparison = compare(exact, approximations, gradient, LAMBDA, names)
@@ -259,9 +238,9 @@ def test_every_row_against_dense_computations(problem):
         np.concatenate([host(D).ravel() for D in gradient]),
     )
     ends = np.cumsum([0] + [D.size for D in gradient])
-    for name, given_ in approximations.items():
-        matrix = given_.matrix if isinstance(given_, Built) else given_
-        M = host(matrix.to_dense())
+    for name in approximations:
+        matrix, inside = as_compared(approximations[name])
+        M = host(matrix.to_dense()) - inside * np.eye(len(F))
         cuts = [*zip(names, ends[:-1], ends[1:], strict=True), (None, 0, len(F))]
         for layer, s, e in cuts:
             row = comparison.row(name, layer)
@@ -293,11 +272,55 @@ def test_what_mathematics_says_about_the_rows(problem):
     assert whole["tridiagonal"] < whole["factored"]
 
 
+@pytest.mark.parametrize("rule", ["factored_tikhonov", factored_tikhonov, "by_kind"])
+def test_one_rule_for_all_or_one_for_each(rule, xp, rng):
+    """The number is that of the damped matrix, less lambda I; and of its solve."""
+    A, G = positive(rng, 3), 0.04 * positive(rng, 5)
+    K = KroneckerProduct(xp.asarray(A), xp.asarray(G))
+    F = np.kron(A, G) + 0.01 * positive(rng, 15)
+    gradient = rng.normal(size=(3, 5))
+    given_ = (dense(xp, F), {"K": K}, [xp.asarray(gradient)], LAMBDA)
+    ruled = compare(*given_, rule=rule).row("K")
+    damped = host(factored_tikhonov(K, LAMBDA).to_dense())
+    numbers = expected(damped - LAMBDA * np.eye(15), F, gradient.ravel(), LAMBDA)
+    for number, value in numbers.items():
+        assert getattr(ruled, number) == pytest.approx(value, rel=1e-8), number
+    exact = compare(*given_).row("K")
+    assert abs(ruled.angle / exact.angle - 1) > 0.1  # it is another damping
+    own = {"exact": (K, "tikhonov"), "ruled": K, "inside": (K, lambda M, _: M)}
+    both = compare(given_[0], own, *given_[2:], rule=rule)
+    assert both.row("ruled").angle == ruled.angle
+    assert both.row("exact").angle == pytest.approx(exact.angle, rel=1e-8)
+    error = both.row("exact").frobenius_error
+    assert error == pytest.approx(exact.frobenius_error, rel=1e-8)
+    less = np.kron(A, G) - LAMBDA * np.eye(15)
+    for number, value in expected(less, F, gradient.ravel(), LAMBDA).items():
+        found = getattr(both.row("inside"), number)
+        assert found == pytest.approx(value, rel=1e-8), number
+
+
+def test_rules_that_are_none(xp, rng):
+    F = dense(xp, positive(rng, 6))
+    gradient = [xp.asarray(rng.normal(size=(2, 3)))]
+    with pytest.raises(UnknownName, match="unknown rule 'tikonov': did you mean 'tik"):
+        compare(F, {"F": F}, gradient, LAMBDA, rule="tikonov")
+    with pytest.raises(KfacTypeError, match="rule of approximation 'F': expected a fu"):
+        compare(F, {"F": (F, 0.1)}, gradient, LAMBDA)
+    with pytest.raises(ValueRangeError, match="rule 'separate': its numbers are its"):
+        compare(F, {"F": F}, gradient, LAMBDA, rule="separate")
+    with pytest.raises(Unsupported, match="needs a Kronecker product, found Dense"):
+        compare(F, {"F": F}, gradient, LAMBDA, rule="factored_tikhonov")
+    with pytest.raises(KfacTypeError, match="'F', damped by its rule: expected a mat"):
+        compare(F, {"F": F}, gradient, LAMBDA, rule=lambda M, damping: damping)
+
+
 def test_seconds_are_those_given(xp, rng):
     F = dense(xp, positive(rng, 6))
     gradient = [xp.asarray(rng.normal(size=(2, 3)))]
     row = compare(F, {"given": Built(F, 1.25)}, gradient, LAMBDA).row("given")
     assert row.build_seconds == 1.25
+    ruled = compare(F, {"g": (Built(F, 1.25), "tikhonov")}, gradient, LAMBDA).row("g")
+    assert 1.25 < ruled.build_seconds < 61.25  # and those of the rule
     assert 0 < row.solve_seconds < 60
     bare = compare(F, {"bare": F}, gradient, LAMBDA)
     assert bare.row("bare").build_seconds is None
@@ -440,7 +463,8 @@ def test_a_layer_without_a_value_leaves_the_others_alone(xp, rng, blank):
     assert "nan" not in text and text.split("\n\n")[1].count(" -  ") >= len(
         undefined(found.rows[1])
     )
-    drawn = [text.get_text() for ax in found.plot().axes for text in ax.texts]
+    axes = comparison_figure(found).axes
+    drawn = [text.get_text() for ax in axes for text in ax.texts]
     assert "nan" not in drawn and drawn.count("-") == len(
         {"frobenius_error", "angle"} & undefined(found.rows[1])
     )

@@ -29,7 +29,7 @@ from kfac_ref.comparison.distances import (
     relative_frobenius_error,
     relative_spectral_error,
 )
-from kfac_ref.damping import damp
+from kfac_ref.damping import factored_tikhonov, separate
 from kfac_ref.definition import load
 from kfac_ref.distributions import (
     Bernoulli,
@@ -43,7 +43,12 @@ from kfac_ref.estimates import ESTIMATES, RandomSigns, Sampled
 from kfac_ref.exact.hessian import HessianProduct, hessian_matrix
 from kfac_ref.exact.products import curvature_product
 from kfac_ref.layers import BatchStandardize, Conv2d, Dense, Flatten, ReLU
-from kfac_ref.matrices import DenseMatrix, EigenKronecker, KroneckerProduct
+from kfac_ref.matrices import (
+    ChainFactors,
+    DenseMatrix,
+    EigenKronecker,
+    KroneckerProduct,
+)
 from kfac_ref.network import Network
 from kfac_ref.optimizer import (
     KFAC,
@@ -65,8 +70,13 @@ every_structure = pytest.mark.parametrize("structure", STRUCTURES)
 
 
 def build(structure, pairs):
-    options = {"damping": 0.1} if structure == "block_tridiagonal" else {}
-    return make_structure(structure, pairs, **options)
+    return damped(make_structure(structure, pairs), 0.1)
+
+
+def damped(found, damping):
+    """The matrix itself; a chain, which is none before it is damped, damped."""
+    is_chain = isinstance(found, ChainFactors)
+    return factored_tikhonov(found, damping) if is_chain else found
 
 
 def moved(xp, dtype, *arrays):
@@ -230,8 +240,7 @@ def test_one_example_one_input(structure, name, xp, rng):
     params, x = moved(xp, "float64", rng.normal(size=(1, outputs)), np.array([[0.7]]))
     z = net.predict([params], x)
     exact = 0.49 * host(distribution.fisher(z))[0]
-    options = {"damping": 0.01} if structure == "block_tridiagonal" else {}
-    found = host(curvature(net, [params], x, structure, **options).to_dense())
+    found = host(damped(curvature(net, [params], x, structure), 0.01).to_dense())
     if structure == "diagonal":
         exact = np.diag(np.diag(exact))
     if structure == "block_tridiagonal":  # factored damping of a 1 x 1 factor A
@@ -247,12 +256,12 @@ def test_one_class(structure, estimate, xp, rng):
     """One class has probability 1: nothing to learn, and no error."""
     net = Network([Dense(4, 1)], Categorical())
     params, x = parameters(net, rng, xp), inputs(rng, xp, 3, 4)
-    options = {"damping": 0.25} if structure == "block_tridiagonal" else {}
     F = curvature(
-        net, params, x, structure, estimate, y=xp.asarray(np.zeros(3, int)), rng=rng,
-        **options,
-    )  # fmt: skip
-    expected = 0.25 * np.eye(5) if options else np.zeros((5, 5))
+        net, params, x, structure, estimate, y=xp.asarray(np.zeros(3, int)), rng=rng
+    )
+    expected = np.zeros((5, 5))
+    if structure == "block_tridiagonal":
+        F, expected = factored_tikhonov(F, 0.25), 0.25 * np.eye(5)
     np.testing.assert_allclose(host(F.to_dense()), expected, rtol=1e-12)
 
 
@@ -270,11 +279,10 @@ def test_finite_or_an_error_that_says_where(structure, estimate, dtype, size, xp
     params = [xp.asarray(W.astype(dtype)) for W in net.body.init(rng)]
     x = xp.asarray((size * rng.normal(size=(7, 5))).astype(dtype))
     y = xp.asarray(rng.normal(size=(7, 3)).astype(dtype))
-    options = {"damping": 0.1} if structure == "block_tridiagonal" else {}
     with np.errstate(all="ignore"):
         try:
-            F = curvature(net, params, x, structure, estimate, y=y, **options)
-            dense = F.to_dense()
+            F = curvature(net, params, x, structure, estimate, y=y)
+            dense = damped(F, 0.1).to_dense()
         except NotFinite as error:
             assert size > 1
             assert any(name in str(error) for name in net.names)
@@ -475,9 +483,8 @@ def test_no_warnings_before_an_error(structure, dtype, rng, recwarn):
     net = chain()
     params = net.init(rng, dtype)
     x = (inputs(rng, np) * (1e200 if dtype == np.float64 else 1e25)).astype(dtype)
-    options = {"damping": 0.1} if structure == "block_tridiagonal" else {}
     with pytest.raises(NotFinite, match="are NaN or infinite"):
-        curvature(net, params, x, structure, **options)
+        curvature(net, params, x, structure)
     assert not recwarn.list
     with pytest.warns(RuntimeWarning):  # of others' code they come as before
         np.exp(np.array(1e4))
@@ -682,9 +689,9 @@ def test_damping_beside_a_scalar(g, xp, rng):
     """A (x) [g] + lambda I = (A + lambda / g I) (x) [g], whatever g is."""
     A, G = moved(xp, "float64", matrix_cases.moment(rng, 5), np.array([[g]]))
     for K in (KroneckerProduct(A, G), KroneckerProduct(G, A)):
-        damped = damp(K, "factored_tikhonov", damping=0.37, exact_scalars=True)
-        assert_exact(damped.to_dense(), g * host(A) + 0.37 * np.eye(5))
-        shared = damp(K, "factored_tikhonov", damping=0.37)
+        exact = factored_tikhonov(K, 0.37, exact_scalars=True)
+        assert_exact(exact.to_dense(), g * host(A) + 0.37 * np.eye(5))
+        shared = factored_tikhonov(K, 0.37)
         mean = np.trace(host(A)) / 5
         pi, gamma = (mean / g) ** 0.5, 0.37**0.5
         expected = (host(A) + pi * gamma * np.eye(5)) * (g + gamma / pi)
@@ -698,14 +705,10 @@ def test_separate_damping_of_a_product_that_is_zero(dead, xp, rng):
         xp, "float64", matrix_cases.moment(rng, 5), matrix_cases.moment(rng, 3)
     )
     A, G = (0 * A if dead != "G" else A), (0 * G if dead != "A" else G)
-    found = damp(
-        KroneckerProduct(A, G), "separate", activations=0.3, errors=0.7, pi="trace"
-    )
+    found = separate(KroneckerProduct(A, G), activations=0.3, errors=0.7, pi="trace")
     assert_exact(found.A, 0.3 * np.eye(5))
     assert_exact(found.G, 0.7 * np.eye(3))
-    plain = damp(
-        KroneckerProduct(A, G), "separate", activations=0.3, errors=0.7, pi=2.0
-    )
+    plain = separate(KroneckerProduct(A, G), activations=0.3, errors=0.7, pi=2.0)
     assert_exact(plain.A, host(A) + 0.6 * np.eye(5))
     assert_exact(plain.G, host(G) + 0.35 * np.eye(3))
 
@@ -713,7 +716,7 @@ def test_separate_damping_of_a_product_that_is_zero(dead, xp, rng):
 def test_a_trace_of_zero_is_not_yet_a_zero(xp):
     K = KroneckerProduct(*moved(xp, "float64", np.diag([1.0, -1.0]), np.eye(3)))
     with pytest.raises(ValueRangeError, match="needs factors of positive size"):
-        damp(K, "factored_tikhonov", damping=0.1)
+        factored_tikhonov(K, 0.1)
 
 
 def test_bounds_that_belong_to_the_range():

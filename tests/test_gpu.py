@@ -145,8 +145,9 @@ def rule_is_refused(rule, structure, net, options):
         "block_diagonal",
         "diagonal",
     )
-    chain = structure == "block_tridiagonal" and net == "images"
-    return chain or not (rule in ("tikhonov", "by_kind") or factors or diagonal)
+    if structure == "block_tridiagonal":  # no matrix; there are positions; or scales
+        return net == "images" or rule == "tikhonov"
+    return not (rule in ("tikhonov", "by_kind") or factors or diagonal)
 
 
 def is_refused(case):

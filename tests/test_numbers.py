@@ -57,7 +57,6 @@ from kfac_ref.optimizer.schedules import Constant
 from kfac_ref.optimizer.subsampling import check_share, subsample_positions
 from kfac_ref.pairs import given_pairs, propagate
 from kfac_ref.structures.best_kronecker import nearest_kronecker
-from kfac_ref.structures.block_tridiagonal import block_tridiagonal
 from kfac_ref.structures.dense import dense_blocks
 from kfac_ref.values import Value, same
 from value_behaviour import behave, shown
@@ -245,6 +244,9 @@ FUNCTIONS = {
     distances.damped_norm_ratio: lambda n: distances.damped_norm_ratio(
         matrix(), matrix("eigen_kronecker"), array(15), n(0.5)
     ),
+    distances.difference: lambda n: distances.difference(
+        matrix(), matrix("eigen_kronecker"), n(0.5)
+    ),
     distances.damped_norm: lambda n: distances.damped_norm(array(15), matrix(), n(0.5)),
     curves: lambda n: curves(n(2), generator(3), n(14), np.float32),
     check_pi: lambda n: [check_pi(pi) for pi in ("trace", n(0.5), n(2))],
@@ -259,9 +261,6 @@ FUNCTIONS = {
         for name in ("kronecker",)
     ],
     rules.by_kind: lambda n: rules.by_kind(matrix("block_diagonal"), n(0.5)),
-    rules.block_by_block: lambda n: rules.block_by_block(
-        matrix("block_diagonal"), n(0.5), [rules.tikhonov] * 4
-    ),
     shrink: lambda n: shrink(IMAGES, n(2)),
     fisher.fisher_matrix: lambda n: fisher.fisher_matrix(
         NET, PARAMS, X, n(1), memory=n(200)
@@ -295,10 +294,7 @@ FUNCTIONS = {
     ),
     curvature: lambda n: curvature(
         NET, PARAMS, X, "block_tridiagonal", "sampled",
-        rng=generator(2), samples=n(2), memory=n(200), damping=n(0.5),
-    ),
-    block_tridiagonal: lambda n: block_tridiagonal(
-        cases.pairs(PLAIN), n(0.5)
+        rng=generator(2), samples=n(2), memory=n(200),
     ),
     subsample_positions: lambda n: behave(
         subsample_positions(cases.shared(PLAIN), n(0.5), generator(1))
@@ -344,8 +340,7 @@ NO_DOORS = {  # module or function: why its numbers are not looked at
     "kfac_ref.exact.products.by_products": "behind the matrices, which check",
     "kfac_ref.errors": "they are the checks",
     "kfac_ref.matrices.definite": "behind the methods of matrices, which check",
-    "kfac_ref.matrices.dense": "behind the methods of matrices, which check",
-    "kfac_ref.damping.parts": "behind the rules, which check",
+    "kfac_ref.damping.factors": "behind the rules, which check",
     "kfac_ref.backend.add_scaled": "behind averages and stages, which check",
     "kfac_ref.structures.dense.add_stacked": "a panel's size, made by the package",
     "kfac_ref.gpu": "sizes that are written there",

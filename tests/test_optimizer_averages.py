@@ -11,6 +11,7 @@ from helpers import assert_exact, host, relative_error
 from kfac_ref.errors import ShapeError, UnknownName, Unsupported, ValueRangeError
 from kfac_ref.matrices import (
     BlockDiagonalMatrix,
+    ChainFactors,
     DenseMatrix,
     DiagonalMatrix,
     KroneckerProduct,
@@ -18,7 +19,6 @@ from kfac_ref.matrices import (
 from kfac_ref.optimizer import MovingAverage
 from kfac_ref.optimizer.averages import AVERAGES, mix
 from kfac_ref.structures import curvature
-from kfac_ref.structures.block_tridiagonal import ChainFactors
 from matrix_cases import moment
 from networks import chain, inputs, parameters
 
@@ -223,7 +223,7 @@ def test_the_factors_of_a_chain(variant, xp, rng):
             diagonal = 0.0 if "next" in name else np.eye(len(mean))
             assert_exact(new, mean + identity * diagonal)
     assert found.names == ["0: a", "1: b"]
-    assert repr(found) == "ChainFactors(23 x 23, 0: a, 1: b)"
+    assert repr(found) == "ChainFactors(23 x 23, 'chain of 0: a, 1: b')"
 
 
 def test_arrays_such_as_the_parameters(xp, rng):

@@ -10,11 +10,11 @@ import pytest
 
 from helpers import assert_exact, host, relative_error
 from kfac_ref.backend import Array, get_xp
-from kfac_ref.damping import block_by_block, separate
+from kfac_ref.damping import separate
 from kfac_ref.distributions import Categorical, Joint, Normal
 from kfac_ref.layers import Dense, Tanh
 from kfac_ref.layers.base import Layer, append_one
-from kfac_ref.matrices import DenseMatrix
+from kfac_ref.matrices import BlockDiagonalMatrix, DenseMatrix
 from kfac_ref.network import Network
 from kfac_ref.optimizer import KFAC, MovingAverage
 from kfac_ref.optimizer.levenberg_marquardt import LevenbergMarquardt
@@ -136,9 +136,9 @@ def test_k4_softmax_is_a_trap(last_free, xp, rng):
     """The last G has rank C - 1, so it needs damping; invariant only with Phi_L = I."""
 
     def rule(matrix, damping):
-        weak = [lambda block, _: separate(block, 0.0, 0.0)] * 2
-        return block_by_block(
-            matrix, damping, [*weak, lambda block, _: separate(block, 0.0, 0.01)]
+        numbers = zip(matrix.blocks, (0.0, 0.0, 0.01), strict=True)
+        return BlockDiagonalMatrix(
+            [separate(block, 0.0, errors) for block, errors in numbers]
         )
 
     options = {**UNDAMPED, "learning_rate": 0.3, "momentum": 0.8, "damping_rule": rule}

@@ -13,7 +13,6 @@ import transcription
 from helpers import assert_exact, host, relative_error
 from kfac_ref.backend import get_xp
 from kfac_ref.damping import (
-    block_by_block,
     factored_tikhonov,
     same_on_each_factor,
     tikhonov,
@@ -491,7 +490,10 @@ def test_a_convolution_with_a_diagonal_block_and_kronecker_blocks(xp, rng):
     rules = [tikhonov, factored_tikhonov]
     kfac = KFAC(
         net, **BASE, structure=["diagonal", "kronecker"], estimate="expectation",
-        damping_rule=lambda matrix, damping: block_by_block(matrix, damping, rules),
+        damping_rule=lambda matrix, damping: BlockDiagonalMatrix(
+            [rule(block, damping)
+             for rule, block in zip(rules, matrix.blocks, strict=True)]
+        ),
     )  # fmt: skip
     (state,), (trace,) = run(kfac, params, [(x, y)])
     F = np.diag(host(fisher_matrix(net, params, x, block=0).to_dense()))

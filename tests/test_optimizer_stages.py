@@ -13,6 +13,7 @@ from kfac_ref.damping import factored_tikhonov, separate, tikhonov
 from kfac_ref.errors import ShapeError, UnknownName, Unsupported, ValueRangeError
 from kfac_ref.matrices import (
     BlockTridiagonalInverse,
+    ChainFactors,
     DenseMatrix,
     DiagonalMatrix,
     KroneckerProduct,
@@ -34,7 +35,6 @@ from kfac_ref.optimizer.statistics import statistics_stage
 from kfac_ref.pairs import propagate
 from kfac_ref.quadratic_model import quadratic_model
 from kfac_ref.structures import make_structure
-from kfac_ref.structures.block_tridiagonal import ChainFactors
 from optimizer_cases import KINDS, SEED, on_host, problem
 
 ETA = 0.3
@@ -140,7 +140,7 @@ def test_empirical_statistics_look_at_the_labels(xp, rng):
 
 @pytest.mark.parametrize("rule", [factored_tikhonov, "separate"])
 def test_a_chain_is_averaged_first_and_damped_then(rule, xp, rng):
-    """The same matrix as block_tridiagonal(pairs, damping), which damps at once."""
+    """The same matrix as the rule makes of block_tridiagonal(pairs)."""
     given = net, theta, x, *_ = start("softmax", xp, rng)
     chain = statistics(given, "block_tridiagonal")
     assert isinstance(chain, ChainFactors) and chain.size == net.size
@@ -155,7 +155,7 @@ def test_a_chain_is_averaged_first_and_damped_then(rule, xp, rng):
         "sampled",
         rng=np.random.default_rng(SEED),
     )
-    expected = make_structure("block_tridiagonal", pairs, damping=0.04)
+    expected = rule(make_structure("block_tridiagonal", pairs), 0.04)
     found = damping_stage(chain, 0.04, rule)
     assert isinstance(found, BlockTridiagonalInverse) and invert_stage(found) is None
     assert_exact(found.to_dense(), expected.to_dense())

@@ -22,6 +22,7 @@ from kfac_ref.plotting import (
     APPROXIMATION,
     ERROR,
     EXACT,
+    comparison_figure,
     fit_power_law,
     heat_maps,
     sampling_figure,
@@ -175,7 +176,7 @@ def test_a_comparison_draws_its_numbers(xp, rng):
     gradient = [xp.asarray(rng.normal(size=shape)) for shape in ((1, 3), (2, 2))]
     comparison = compare(exact, {"half": half, "exact": exact}, gradient, 0.3)
     assert isinstance(comparison, Comparison)
-    figure = comparison.plot()
+    figure = comparison_figure(comparison)
     kinds = ("frobenius_error", "inverse_error", "angle")
     for ax, kind in zip(figure.axes, kinds, strict=True):
         layers = ["layer 0", "layer 1", None]

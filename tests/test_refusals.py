@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -13,7 +15,6 @@ from kfac_ref import (
     factored_tikhonov,
 )
 from kfac_ref.backend import get_xp
-from kfac_ref.comparison import DampedInside
 from kfac_ref.distributions import Categorical, Distribution, Normal
 from kfac_ref.errors import (
     BackendError,
@@ -123,11 +124,19 @@ def test_compare_does_not_damp_twice(problem):
     net, params, x, y = problem
     F, K = fisher_matrix(net, params, x), curvature(net, params, x)
     gradient, lam = net.gradient(params, x, y), 0.03
-    chained = curvature(net, params, x, "block_tridiagonal", damping=lam)
-    for damped in (factored_tikhonov(K, lam), chained):
-        with pytest.raises(ValueRangeError, match="'t' is damped already.*DampedIns"):
-            compare(F, {"t": damped}, gradient, lam)
-        row = compare(F, {"t": DampedInside(damped, lam)}, gradient, lam).row("t")
+    chain = curvature(net, params, x, "block_tridiagonal")
+    with pytest.raises(ValueRangeError, match="'t' is damped already.*rule=factored"):
+        compare(F, {"t": factored_tikhonov(chain, lam)}, gradient, lam)
+    with pytest.raises(Unsupported, match="chain of .* compare takes them with rule="):
+        compare(F, {"t": chain}, gradient, lam)
+    for matrix in (K, chain):
+        damped = factored_tikhonov(matrix, lam)
+        row = compare(F, {"t": matrix}, gradient, lam, rule=factored_tikhonov).row("t")
+        for given in (
+            (matrix, "factored_tikhonov"), (damped, lambda damped, _: damped)
+        ):  # fmt: skip
+            again = compare(F, {"t": given}, gradient, lam).row("t")
+            assert replace(again, solve_seconds=0.0) == replace(row, solve_seconds=0.0)
         u = host(damped.solve(net.flatten(gradient)))
         v = host(F.solve(net.flatten(gradient), lam))
         cosine = u @ v / np.linalg.norm(u) / np.linalg.norm(v)
@@ -198,9 +207,9 @@ def test_numbers_that_are_none(problem, rng):
 def test_options_that_a_structure_does_not_take(problem):
     net, params, x, _ = problem
     found = propagate(net.linearize(params, x))
-    with pytest.raises(KfacTypeError, match="'block_tridiagonal': needs damping="):
-        make_structure("block_tridiagonal", found)
     message = "unknown argument 'damping': a matrix is damped after .*known: none"
+    with pytest.raises(KfacTypeError, match=message):
+        make_structure("block_tridiagonal", found, damping=0.1)
     with pytest.raises(KfacTypeError, match=message):
         make_structure("kronecker", found, damping=0.1)
 

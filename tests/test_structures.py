@@ -117,7 +117,7 @@ def test_block_tridiagonal_against_dense_algebra(xp, rng):
     net = chain()
     params, x = parameters(net, rng, xp), inputs(rng, xp)
     found, lam = propagate(net.linearize(params, x)), 0.37
-    F_hat = make_structure("block_tridiagonal", found, damping=lam)
+    F_hat = factored_tikhonov(make_structure("block_tridiagonal", found), lam)
     blocks = ag(found)
     F_tilde = kfac_with_cross_blocks(blocks)
     start = np.cumsum([0] + [d * o for d, o in found.shapes])
@@ -152,11 +152,11 @@ def test_errors(xp, rng):
     with pytest.raises(UnknownName, match="did you mean 'kronecker'"):
         make_structure("kroneker", moved(xp, a, g))
     with pytest.raises(Unsupported, match="shares its weights over positions"):
-        make_structure("block_tridiagonal", moved(xp, a, g), damping=0.1)
+        make_structure("block_tridiagonal", moved(xp, a, g))
     net = chain()
     found = propagate(net.linearize(parameters(net, rng, xp), inputs(rng, xp)))
     with pytest.raises(NotPositiveDefinite, match=r"lambda = 0 .* larger damping"):
-        make_structure("block_tridiagonal", found, damping=0.0)
+        factored_tikhonov(make_structure("block_tridiagonal", found), 0.0)
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,11 @@ import pytest
 
 import specification
 from helpers import assert_exact, host, relative_error
+from kfac_ref.damping import factored_tikhonov, tikhonov
 from kfac_ref.distributions import Categorical
 from kfac_ref.errors import Unsupported, ValueRangeError
 from kfac_ref.layers import Conv2d, Dense, Flatten, Tanh
+from kfac_ref.matrices import BlockDiagonalMatrix
 from kfac_ref.network import Network
 from kfac_ref.optimizer import KFAC
 from kfac_ref.optimizer.subsampling import subsample_positions
@@ -123,7 +125,7 @@ def test_a_chain_of_one_position_left_is_no_chain(xp, rng):
     few = subsample_positions(propagate(net.linearize(params, x)), 0.1, rng)
     assert few.positions == [1, 1]
     with pytest.raises(Unsupported, match="shares its weights over positions"):
-        make_structure("block_tridiagonal", few, damping=0.1)
+        make_structure("block_tridiagonal", few)
 
 
 def test_in_a_step(xp, rng):
@@ -141,9 +143,10 @@ def test_in_a_step(xp, rng):
 
 
 def damped(matrix, damping):
-    from kfac_ref.damping import block_by_block, factored_tikhonov, tikhonov
-
-    return block_by_block(matrix, damping, [factored_tikhonov, tikhonov])
+    first, second = matrix.blocks
+    return BlockDiagonalMatrix(
+        [factored_tikhonov(first, damping), tikhonov(second, damping)]
+    )
 
 
 def test_errors(xp, rng):

@@ -8,7 +8,7 @@ import pytest
 from damping_cases import LAMBDA, factors
 from helpers import assert_exact, host, relative_error
 from kfac_ref import curvature
-from kfac_ref.damping import RULES, damp, factored_tikhonov
+from kfac_ref.damping import RULES, factored_tikhonov, make_rule
 from kfac_ref.damping.pi import SIZES
 from kfac_ref.errors import UnknownName
 from kfac_ref.estimates import ESTIMATES, make_estimate
@@ -95,7 +95,7 @@ def test_structures(problem, word):
 def test_damping_rules(word, xp, rng):
     K = KroneckerProduct(*[xp.asarray(M) for M in factors(rng)], "layer 0")
     name = ALIASES["damping rule"][word]
-    found = damp(K, word, damping=LAMBDA).to_dense()
+    found = make_rule(word)(K, LAMBDA).to_dense()
     assert_exact(found, host(RULES[name](K, LAMBDA).to_dense()))
     assert KFAC(chain(), damping_rule=word).damping_rule is RULES[name]
 

@@ -7,7 +7,6 @@ against one that was made from Python's; `n` makes the numbers that methods take
 from __future__ import annotations
 
 import re
-from functools import partial
 
 import numpy as np
 
@@ -20,7 +19,7 @@ from kfac_ref.gpu import tasks
 from kfac_ref.gpu.comparing import Case
 from kfac_ref.layers import Layer, sparse
 from kfac_ref.layers.patches import Axis, Grid
-from kfac_ref.matrices import SymmetricMatrix
+from kfac_ref.matrices import ChainFactors, SymmetricMatrix
 from kfac_ref.network import Linearization, Network
 from kfac_ref.optimizer import (
     KFAC,
@@ -47,7 +46,6 @@ from kfac_ref.quadratic_model import QuadraticModel
 from kfac_ref.races.contestants import Contestant
 from kfac_ref.races.lbann import Job
 from kfac_ref.races.lbann_settings import KfacSettings, Scheduled
-from kfac_ref.structures.block_tridiagonal import ChainFactors
 from kfac_ref.structures.kronecker import kronecker
 
 array, generator = cases.array, cases.generator
@@ -100,9 +98,9 @@ def matrix(value, n):
         return value.size, value.label
     if isinstance(value, cases.CurvatureProduct | cases.HessianProduct):
         return value @ array(value.size), value.solve(array(value.size), n(2.0))
-    v, root = array(value.size), value
-    if type(value).__name__ != "DampedInside":
-        root = value.power(n(0.5), n(0.5))
+    if type(value) is ChainFactors:
+        return matrix(factored_tikhonov(value, n(0.5)), n)
+    v, root = array(value.size), value.power(n(0.5), n(0.5))
     return (
         value @ v, value.solve(v, n(0.5)), value.inverse(n(0.5)) @ v, root @ v,
         value.to_dense(), value.eigenvalues(), value.trace(), value.logdet(n(0.5)),
@@ -152,12 +150,6 @@ BEHAVIOURS = [
     ((Contestant, Job), lambda value, n: optimizer(value.optimizer, n)),
     (MovingAverage, average),
     (Pairs, pairs),
-    (
-        ChainFactors,
-        lambda value, n: value.damped(
-            partial(factored_tikhonov, damping=n(0.5))
-        ).to_dense(),
-    ),
     (QuadraticModel, model),
     (
         (Constant, Exponential, Polynomial, WarmUp, Delayed, ApproachTarget, Bounded),

@@ -22,7 +22,7 @@ import kfac_ref
 from kfac_ref import algorithm2, errors
 from kfac_ref.backend import use
 from kfac_ref.cli.arguments import Parser
-from kfac_ref.comparison import Built, Comparison, DampedInside, Row, comparing
+from kfac_ref.comparison import Built, Comparison, Row, comparing
 from kfac_ref.damping import factored_tikhonov, tikhonov
 from kfac_ref.datasets import DatasetError, DatasetMissing
 from kfac_ref.demo import measuring, training
@@ -85,6 +85,7 @@ from kfac_ref.layers.standardize import Standardize
 from kfac_ref.matrices import (
     BlockDiagonalMatrix,
     BlockTridiagonalInverse,
+    ChainFactors,
     DenseMatrix,
     DiagonalMatrix,
     EigenKronecker,
@@ -141,7 +142,7 @@ from kfac_ref.races import (
     lbann_models,
     lbann_settings,
 )
-from kfac_ref.structures.block_tridiagonal import ChainFactors, chain_factors
+from kfac_ref.structures.block_tridiagonal import block_tridiagonal
 from kfac_ref.structures.eigenvalue_corrected import Rotated, rotated
 from kfac_ref.structures.kronecker import kronecker_factors
 from kfac_ref.values import Value
@@ -391,7 +392,7 @@ CASES = [
     (Given, given),
     (Given, lambda n: next(given(n).chunks())),
     (Rotated, lambda n: rotated(pairs(PLAIN), *bases(PLAIN))),
-    (ChainFactors, lambda n: chain_factors(pairs(n))),
+    (ChainFactors, lambda n: block_tridiagonal(pairs(n))),
     # matrices
     (SymmetricMatrix, lambda n: SymmetricMatrix(array(3), n(3), "abstract")),
     (DenseMatrix, partial(matrix, "dense")),
@@ -409,7 +410,6 @@ CASES = [
     (BlockDiagonalMatrix, partial(matrix, "block_diagonal")),
     (BlockDiagonalMatrix, lambda n: matrix("block_diagonal").power(n(-1.0), n(0.5))),
     (BlockTridiagonalInverse, partial(matrix, "block_tridiagonal")),
-    (DampedInside, lambda n: DampedInside(matrix("dense"), n(0.5))),
     (CurvatureProduct, lambda n: CurvatureProduct(point(n), n(1))),
     (FisherProduct, lambda n: FisherProduct(point(n))),
     (FisherProduct, lambda n: FisherProduct(point(n), n(1))),
@@ -502,6 +502,12 @@ CASES = [
     (History, lambda n: History(*columns())),
     (Run, lambda n: Run(steps(kfac(n))[0], History(*columns()))),
     # comparison
+    (
+        comparing._Entry,
+        lambda n: comparing._entries(
+            {"M": (Built(matrix("dense"), n(0.5)), factored_tikhonov)}, None
+        )["M"],
+    ),
     (Built, lambda n: Built(matrix("dense"), n(0.5))),
     (
         comparing._Scope,

@@ -1,7 +1,6 @@
 """How far an approximation is from the exact matrix: numbers, and the table of them."""
 
-from kfac_ref.comparison.comparing import Built, compare, timed
-from kfac_ref.comparison.damped_inside import DampedInside, diagonal_blocks
+from kfac_ref.comparison.comparing import Built, compare, diagonal_blocks, timed
 from kfac_ref.comparison.distances import (
     angle,
     angle_between,
@@ -17,7 +16,6 @@ from kfac_ref.comparison.table import Comparison, Row
 __all__ = [
     "Built",
     "Comparison",
-    "DampedInside",
     "Row",
     "angle",
     "angle_between",

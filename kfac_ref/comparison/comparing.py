@@ -3,6 +3,10 @@
 `compare` computes the numbers of distances.py for whole matrices and for each layer's
 diagonal block against the exact diagonal block, counts the numbers that each
 approximation stores and the seconds that it takes, and returns a `Comparison`.
+
+The exact matrix is damped exactly, F + lambda I. An approximation is, too, unless a
+rule of kfac_ref.damping is given for it: then what the rule makes of it stands for
+F + lambda I as a whole, and its errors are those of the damped matrix less lambda I.
 """
 
 from __future__ import annotations
@@ -10,12 +14,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from time import perf_counter
 from typing import Any
 
 from kfac_ref.backend import Array, get_xp
 from kfac_ref.calls import door
-from kfac_ref.comparison.damped_inside import diagonal_blocks
 from kfac_ref.comparison.distances import (
     angle_between,
     damped_norm,
@@ -24,6 +28,7 @@ from kfac_ref.comparison.distances import (
     spectral_norm,
 )
 from kfac_ref.comparison.table import Comparison, Row
+from kfac_ref.damping.rules import Rule, make_rule
 from kfac_ref.errors import (
     KfacTypeError,
     ShapeError,
@@ -34,7 +39,12 @@ from kfac_ref.errors import (
     describe,
 )
 from kfac_ref.limits import norm
-from kfac_ref.matrices import SymmetricMatrix
+from kfac_ref.matrices import (
+    BlockDiagonalMatrix,
+    BlockTridiagonalInverse,
+    DenseMatrix,
+    SymmetricMatrix,
+)
 from kfac_ref.matrices.base import check_matrix
 from kfac_ref.matrices.definite import check_damping
 from kfac_ref.values import Value
@@ -49,73 +59,88 @@ class Built(Value):
 
 
 def timed(build: Callable[..., SymmetricMatrix], *args: Any, **options: Any) -> Built:
-    """`build(*args, **options)`, with a clock."""
+    """Call `build(*args, **options)`, with a clock."""
     start = perf_counter()
     return Built(build(*args, **options), perf_counter() - start)
+
+
+Approximation = SymmetricMatrix | Built | tuple[SymmetricMatrix | Built, Rule | str]
 
 
 @door
 def compare(
     exact: SymmetricMatrix,
-    approximations: Mapping[str, SymmetricMatrix | Built],
+    approximations: Mapping[str, Approximation],
     gradient: list[Array],
     damping: float,
     names: list[str] | None = None,
     progress: Callable[[list], Iterable] = iter,
+    rule: Rule | str | None = None,
 ) -> Comparison:
-    """Every number for every approximation, for each layer and for the whole matrix.
+    """Compute every number of every approximation, for each layer and as a whole.
 
-    gradient: one matrix (d_in + 1, d_out) for each layer, which also says where layers
-    begin; names: of the layers; progress: wraps the list that the outer loop walks, as
-    tqdm does. A matrix that is damped already (by a rule of kfac_ref.damping, or a
-    block_tridiagonal) goes in as `DampedInside(matrix, damping)`.
+    approximations: undamped matrices by their names. gradient: one matrix (d_in + 1,
+    d_out) for each layer, which also says where layers begin; names: of the layers;
+    progress: wraps the list that the outer loop walks, as tqdm does.
+
+    rule: damps all approximations, a function such as `factored_tikhonov` or its name;
+    None: exactly, M + lambda I. A pair `(matrix, rule)` in place of a matrix has a rule
+    of its own; that of a matrix which is damped already is `lambda matrix, damping:
+    matrix`. 'block_tridiagonal' needs one that keeps a Kronecker product.
 
     What is undefined is NaN, in the rows of that layer alone: Frobenius and spectral
-    error where the exact block is zero (0 / 0 too), as in a layer where no errors
-    arrive; angle and norm ratio where the gradient is zero. The error of the inverse
-    always has a value. Raises ShapeError, ValueRangeError, and NotPositiveDefinite
-    where damping is too small for the exact matrix or an approximation.
+    error if the exact block is zero (0 / 0 too), as in a layer where no errors arrive;
+    angle and norm ratio if the gradient is zero. The error of the inverse always has a
+    value. Raises ShapeError, ValueRangeError, Unsupported, and NotPositiveDefinite if
+    damping is too small for the exact matrix or an approximation.
     """
-    check_matrix("exact", exact)
-    if not isinstance(gradient, list | tuple):
-        raise KfacTypeError(
-            "gradient: expected a list of matrices, one for each layer, as of "
-            f"network.gradient(...); found {describe(gradient)}"
-        )
     damping = check_damping(damping)
-    if names is not None:
-        check_names("names", names)
-    if not callable(progress):
-        raise KfacTypeError(
-            "progress: expected a function of a list, such as tqdm, found "
-            f"{describe(progress)}"
-        )
-    layers = names or [f"layer {i}" for i in range(len(gradient))]
-    if not isinstance(approximations, Mapping):
-        raise KfacTypeError(
-            "approximations: expected a dict of names and matrices, found "
-            f"{type(approximations).__name__}"
-        )
-    built = {
-        name: given if isinstance(given, Built) else Built(given)
-        for name, given in approximations.items()
-    }
-    _check_sizes(exact, built, gradient, layers)
+    layers = _check_arguments(exact, gradient, names, progress)
+    entries = _entries(approximations, rule)
+    _check_sizes(exact, entries, gradient, layers)
     sizes = [D.size for D in gradient]
     scopes = [
         _scope(layer, F, grad, damping)
         for layer, F, grad in zip(
             [*layers, None],
-            [*diagonal_blocks(exact, sizes), exact],
+            [*diagonal_blocks(exact, sizes, layers), exact],
             _flat(gradient),
             strict=True,
         )
     ]
     rows = []
-    for name, one in progress(list(built.items())):
-        rows += list(_rows(name, one, scopes, damping))
+    for name, entry in progress(list(entries.items())):
+        rows += list(_rows(name, entry, scopes, damping))
     order = [*layers, None]
     return Comparison(damping, sorted(rows, key=lambda row: order.index(row.layer)))
+
+
+@dataclass(frozen=True, eq=False)
+class _Entry(Value):
+    """An approximation, the seconds it took to build, and what damps it."""
+
+    matrix: SymmetricMatrix
+    seconds: float | None
+    rule: Rule | None  # None: exactly
+
+
+def _entries(approximations: Any, rule: Any) -> dict[str, _Entry]:
+    """Return the approximations as they are compared, each with its rule."""
+    if not isinstance(approximations, Mapping):
+        raise KfacTypeError(
+            "approximations: expected a dict of names and matrices, found "
+            f"{type(approximations).__name__}"
+        )
+    rule = None if rule is None else make_rule(rule, "rule")
+    entries = {}
+    for name, given in approximations.items():
+        own = rule
+        if isinstance(given, tuple) and len(given) == 2:
+            own = make_rule(given[1], f"rule of approximation {name!r}")
+            given = given[0]
+        built = given if isinstance(given, Built) else Built(given)
+        entries[name] = _Entry(built.matrix, built.seconds, own)
+    return entries
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,52 +179,98 @@ def _scope(
 
 
 def _rows(
-    name: str, built: Built, scopes: list[_Scope], damping: float
+    name: str, entry: _Entry, scopes: list[_Scope], damping: float
 ) -> Iterator[Row]:
-    """The rows of one approximation."""
-    whole = built.matrix
+    """Compute the rows of one approximation."""
+    whole, seconds = entry.matrix, entry.seconds
+    left = damping  # what is still to be added
+    if entry.rule is not None:
+        damped = timed(entry.rule, whole, damping)
+        whole, left = damped.matrix, 0.0
+        check_matrix(f"approximation {name!r}, damped by its rule", whole)
+        seconds = seconds and seconds + (damped.seconds or 0.0)
     blocks = diagonal_blocks(whole, [scope.exact.size for scope in scopes[:-1]])
     has_shares = sum(block.storage for block in blocks) == whole.storage
     for scope, M in zip(scopes, [*blocks, whole], strict=True):
         F = scope.exact
         start = perf_counter()
-        u = M.solve(scope.gradient, damping)
+        u = M.solve(scope.gradient, left)
         float(u[0])  # a device is waited for
-        seconds = perf_counter() - start
-        D = difference(M, F)
+        solve_seconds = perf_counter() - start
+        D = difference(M, F, damping - left)
         yield Row(
             approximation=name,
             layer=scope.layer,
             parameters=M.size,
             frobenius_error=_relative(norm(D), scope.frobenius),
             spectral_error=_relative(spectral_norm(D), scope.spectral),
-            inverse_error=relative_frobenius_error(M.inverse(damping), scope.inverse),
+            inverse_error=relative_frobenius_error(M.inverse(left), scope.inverse),
             angle=angle_between(u, scope.natural) if scope.moves else math.nan,
             damped_norm_ratio=_relative(damped_norm(u, F, damping), scope.length),
             storage=M.storage if M is whole or has_shares else None,
-            build_seconds=built.seconds if M is whole else None,
-            solve_seconds=seconds,
+            build_seconds=seconds if M is whole else None,
+            solve_seconds=solve_seconds,
         )
 
 
 def _relative(error: float, size: float) -> float:
-    """error / size; NaN, which is undefined, where the size is zero."""
+    """Return error / size; NaN, which is undefined, if the size is zero."""
     return error / size if size else math.nan
 
 
+@door
+def diagonal_blocks(
+    matrix: SymmetricMatrix, sizes: list[int], layers: list[str] | None = None
+) -> list[SymmetricMatrix]:
+    """Return the diagonal blocks of those sizes: the matrix's own if it has them.
+
+    Others are called after the layers, or only after their rows.
+    """
+    if (
+        isinstance(matrix, BlockDiagonalMatrix)
+        and [b.size for b in matrix.blocks] == sizes
+    ):
+        return matrix.blocks
+    dense = matrix.to_dense()
+    words = [f"{layer}, rows" for layer in layers or []] or ["rows"] * len(sizes)
+    ends = pairwise(accumulate(sizes, initial=0))
+    return [
+        DenseMatrix(dense[s:e, s:e], f"{rows} {s} to {e - 1} of {matrix.label}")
+        for rows, (s, e) in zip(words, ends, strict=True)
+    ]
+
+
 def _flat(gradient: list[Array]) -> list[Array]:
-    """The gradient of each layer as a vector, and the whole of it."""
+    """Return the gradient of each layer as a vector, and the whole of it."""
     vectors = [D.reshape(-1) for D in gradient]
     return [*vectors, get_xp(*vectors).concatenate(vectors)]
 
 
+def _check_arguments(exact: Any, gradient: Any, names: Any, progress: Any) -> list[str]:
+    """Raise for arguments of the wrong kind; return the names of the layers."""
+    check_matrix("exact", exact)
+    if not isinstance(gradient, list | tuple):
+        raise KfacTypeError(
+            "gradient: expected a list of matrices, one for each layer, as of "
+            f"network.gradient(...); found {describe(gradient)}"
+        )
+    if names is not None:
+        check_names("names", names)
+    if not callable(progress):
+        raise KfacTypeError(
+            "progress: expected a function of a list, such as tqdm, found "
+            f"{describe(progress)}"
+        )
+    return names or [f"layer {i}" for i in range(len(gradient))]
+
+
 def _check_sizes(
     exact: SymmetricMatrix,
-    approximations: dict[str, Built],
+    entries: dict[str, _Entry],
     gradient: list[Array],
     layers: list[str],
 ) -> None:
-    """Clear errors for arguments of `compare` that do not fit the exact matrix."""
+    """Raise for arguments of `compare` that do not fit the exact matrix."""
     if len(set(layers)) != len(gradient):
         raise ShapeError(
             f"names: expected {len(gradient)} different ones, one for each matrix of "
@@ -213,18 +284,19 @@ def _check_sizes(
             f"gradient: expected {exact.size} numbers in all, one for each row of the "
             f"exact matrix, found {' + '.join(str(D.size) for D in gradient)}"
         )
-    if not approximations:
+    if not entries:
         raise ShapeError("approximations: expected at least one, found none")
-    for name, built in approximations.items():
-        check_matrix(f"approximation {name!r}", built.matrix)
-        if built.matrix.damping_inside:
+    for name, entry in entries.items():
+        check_matrix(f"approximation {name!r}", entry.matrix)
+        if entry.rule is None and isinstance(entry.matrix, BlockTridiagonalInverse):
             raise ValueRangeError(
                 f"approximation {name!r} is damped already, and compare would damp it "
-                "again: give the matrix without damping, or "
-                "kfac_ref.comparison.DampedInside(matrix, damping)"
+                "again: give the chain's factors, from structure 'block_tridiagonal', "
+                "with rule=factored_tikhonov, or this matrix and its rule as a pair, "
+                "(matrix, lambda matrix, damping: matrix)"
             )
-        if built.matrix.size != exact.size:
+        if entry.matrix.size != exact.size:
             raise ShapeError(
                 f"approximation {name!r}: expected a matrix of the size of the exact "
-                f"one, {exact.size}, found {built.matrix.size}"
+                f"one, {exact.size}, found {entry.matrix.size}"
             )

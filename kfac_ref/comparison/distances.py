@@ -23,14 +23,14 @@ from kfac_ref.errors import ShapeError, ValueRangeError, check_shape
 from kfac_ref.limits import norm
 from kfac_ref.matrices import SymmetricMatrix
 from kfac_ref.matrices.base import check_matrix
-from kfac_ref.matrices.definite import check_damping
+from kfac_ref.matrices.definite import add_to_diagonal, check_damping
 
 
 @door
 def relative_frobenius_error(
     approximation: SymmetricMatrix, exact: SymmetricMatrix
 ) -> float:
-    """||M - F||_F / ||F||_F; ValueRangeError where F is zero, M too or not."""
+    """Return ||M - F||_F / ||F||_F; ValueRangeError if F is zero."""
     D = difference(approximation, exact)
     return norm(D) / not_zero(exact, exact.frobenius_norm())
 
@@ -39,13 +39,13 @@ def relative_frobenius_error(
 def relative_spectral_error(
     approximation: SymmetricMatrix, exact: SymmetricMatrix
 ) -> float:
-    """||M - F||_2 / ||F||_2, both by Lanczos iterations; ValueRangeError as above."""
+    """Return ||M - F||_2 / ||F||_2, by Lanczos iterations; ValueRangeError as above."""
     D = difference(approximation, exact)
     return spectral_norm(D) / not_zero(exact, spectral_norm(exact.to_dense()))
 
 
 def not_zero(exact: SymmetricMatrix, size: float) -> float:
-    """`size`, by which an error is divided; ValueRangeError if it is zero."""
+    """Return `size`, by which an error is divided; ValueRangeError if it is zero."""
     if size == 0.0:
         raise ValueRangeError(
             f"{exact.label}: the exact matrix is zero, so an error relative to it has "
@@ -58,7 +58,7 @@ def not_zero(exact: SymmetricMatrix, size: float) -> float:
 def inverse_error(
     approximation: SymmetricMatrix, exact: SymmetricMatrix, damping: float
 ) -> float:
-    """Relative Frobenius error of (M + lambda I)^-1 against (F + lambda I)^-1."""
+    """Return the relative Frobenius error of (M + lambda I)^-1."""
     check_matrix("approximation", approximation)
     check_matrix("exact", exact)
     return relative_frobenius_error(
@@ -73,7 +73,7 @@ def angle(
     gradient: Array,
     damping: float,
 ) -> float:
-    """Degrees between the preconditioned gradient (P,) and the exact natural one."""
+    """Return degrees between the preconditioned gradient (P,) and the natural one."""
     return angle_between(*_solved(approximation, exact, gradient, damping))
 
 
@@ -84,7 +84,7 @@ def damped_norm_ratio(
     gradient: Array,
     damping: float,
 ) -> float:
-    """||u|| / ||v||, ||u||^2 = u^T (F + lambda I) u: is the step too long or short?"""
+    """Return ||u|| / ||v||, ||u||^2 = u^T (F + lambda I) u: is the step too long?"""
     u, v = _solved(approximation, exact, gradient, damping)
     check_direction("gradient", gradient)
     return damped_norm(u, exact, damping) / damped_norm(v, exact, damping)
@@ -96,7 +96,7 @@ def _solved(
     gradient: Array,
     damping: float,
 ) -> tuple[Array, Array]:
-    """The preconditioned gradient (P,), and the exact natural one."""
+    """Return the preconditioned gradient (P,), and the exact natural one."""
     check_matrix("approximation", approximation)
     check_matrix("exact", exact)
     check_shape("gradient", gradient, (exact.size,))
@@ -105,7 +105,7 @@ def _solved(
 
 @door
 def spectral_norm(matrix: Array) -> float:
-    """Largest absolute eigenvalue of a symmetric array, to rounding (ARPACK, CPU)."""
+    """Return the largest absolute eigenvalue of a symmetric array (ARPACK, CPU)."""
     size = len(matrix)
     if size == 1 or not bool(get_xp(matrix).any(matrix)):
         return abs(float(matrix[0, 0]))  # ARPACK wants two rows, and not only zeros
@@ -123,14 +123,14 @@ def spectral_norm(matrix: Array) -> float:
 
 @door
 def angle_between(u: Array, v: Array) -> float:
-    """Degrees between two vectors, accurate for small angles, too (Kahan)."""
+    """Return degrees between two vectors, accurate for small angles, too (Kahan)."""
     check_direction("angle", u, v)
     u, v = _unit(u), _unit(v)
     return math.degrees(2 * math.atan2(norm(u - v), norm(u + v)))
 
 
 def check_direction(what: str, *vectors: Array) -> None:
-    """ValueRangeError for a zero vector: no angle, and no ratio to it, has a value."""
+    """Raise ValueRangeError for a zero vector: no angle or ratio to it has a value."""
     for v in vectors:
         if not bool(get_xp(v).any(v != 0)):
             raise ValueRangeError(
@@ -141,14 +141,14 @@ def check_direction(what: str, *vectors: Array) -> None:
 
 
 def _unit(v: Array) -> Array:
-    """v over its norm, by way of numbers whose squares are in range."""
+    """Return v over its norm, by way of numbers whose squares are in range."""
     v = v / get_xp(v).max(get_xp(v).abs(v))
     return v / get_xp(v).linalg.norm(v)
 
 
 @door
 def damped_norm(v: Array, exact: SymmetricMatrix, damping: float) -> float:
-    """sqrt(v^T (F + lambda I) v)."""
+    """Return sqrt(v^T (F + lambda I) v)."""
     damping, size = check_damping(damping), norm(v)
     if size == 0.0:
         return 0.0
@@ -156,13 +156,16 @@ def damped_norm(v: Array, exact: SymmetricMatrix, damping: float) -> float:
     return size * math.sqrt(float(v @ (exact @ v)) + damping)
 
 
-def difference(approximation: SymmetricMatrix, exact: SymmetricMatrix) -> Array:
-    """M - F as an array (P, P)."""
+def difference(
+    approximation: SymmetricMatrix, exact: SymmetricMatrix, inside: float = 0.0
+) -> Array:
+    """Return M - F as an array (P, P); of an M with damping `inside`, M less that."""
     check_matrix("approximation", approximation)
     check_matrix("exact", exact)
+    inside = check_damping(inside)
     if approximation.size != exact.size:
         raise ShapeError(
             f"approximation {approximation.label}: expected a matrix of the size of "
             f"the exact one, {exact.size}, found {approximation.size}"
         )
-    return approximation.to_dense() - exact.to_dense()
+    return add_to_diagonal(approximation.to_dense(), -inside) - exact.to_dense()

@@ -1,4 +1,4 @@
-"""The table of a comparison: its rows, how it prints, exports and draws itself."""
+"""The table of a comparison: its rows, how it prints and exports itself."""
 
 from __future__ import annotations
 
@@ -38,23 +38,23 @@ class Row(Value):
 
 @dataclass(frozen=True, eq=False)
 class Comparison(Value):
-    """What `compare` found: `print` it, `to_dict` it, `plot` it."""
+    """What `compare` found: `print` it; `to_dict` makes plain data of it."""
 
     damping: float
     rows: list[Row]  # layer after layer, the whole matrix last
 
     @property
     def approximations(self) -> list[str]:
-        """Names, in the order in which they were given."""
+        """List the names, in the order in which they were given."""
         return list(dict.fromkeys(row.approximation for row in self.rows))
 
     @property
     def layers(self) -> list[str | None]:
-        """Names of the layers, and at the end None: the whole matrix."""
+        """List the layers' names, and at the end None: the whole matrix."""
         return list(dict.fromkeys(row.layer for row in self.rows))
 
     def row(self, approximation: str, layer: str | None = None) -> Row:
-        """The row of an approximation, of one layer or as a whole. UnknownName."""
+        """Return the row of an approximation, of one layer or whole. UnknownName."""
         choose("approximation", approximation, self.approximations)
         if layer is not None:
             choose("layer", layer, [name for name in self.layers if name])
@@ -62,7 +62,7 @@ class Comparison(Value):
         return next(r for r in self.rows if (r.approximation, r.layer) == wanted)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers, strings, lists and dicts, as JSON holds them: None for NaN."""
+        """Return plain numbers, strings, lists and dicts for JSON: None for NaN."""
         rows = [asdict(row) for row in self.rows]
         return {
             "damping": self.damping,
@@ -85,12 +85,6 @@ class Comparison(Value):
             lines.append(UNDEFINED)
         return "\n".join(lines[1:])
 
-    def plot(self) -> Any:
-        """The errors and angles as a matplotlib Figure. ExtraMissing without it."""
-        from kfac_ref.plotting import comparison_figure
-
-        return comparison_figure(self)
-
 
 COLUMNS = {
     "frobenius_error": ("Frobenius", "{:.3g}"),
@@ -109,12 +103,12 @@ norm ratio where the gradient is zero. Do any errors arrive at these layers?"""
 
 
 def _no(value: Any) -> bool:
-    """Is it undefined?"""
+    """Is the value undefined?"""
     return isinstance(value, float) and math.isnan(value)
 
 
 def _line(cells: list[str], widths: list[int]) -> str:
-    """The first cell to the left, the others to the right."""
+    """Align the first cell to the left, the others to the right."""
     pairs = list(zip(cells, widths, strict=True))
     first, others = pairs[0], pairs[1:]
     return "  ".join([first[0].ljust(first[1]), *(c.rjust(w) for c, w in others)])

@@ -1,13 +1,12 @@
 """Question 3: how a curvature matrix is damped before it is inverted (rules.py)."""
 
-from kfac_ref.damping.pi import trace_pi
+from kfac_ref.damping.eigendecomposition import by_eigendecomposition
+from kfac_ref.damping.pi import find_pi
 from kfac_ref.damping.rules import (
     RULES,
-    block_by_block,
-    by_eigendecomposition,
     by_kind,
-    damp,
     factored_tikhonov,
+    make_rule,
     same_on_each_factor,
     separate,
     tikhonov,
@@ -15,13 +14,12 @@ from kfac_ref.damping.rules import (
 
 __all__ = [
     "RULES",
-    "block_by_block",
     "by_eigendecomposition",
     "by_kind",
-    "damp",
     "factored_tikhonov",
+    "find_pi",
+    "make_rule",
     "same_on_each_factor",
     "separate",
     "tikhonov",
-    "trace_pi",
 ]

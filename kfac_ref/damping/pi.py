@@ -34,17 +34,17 @@ from kfac_ref.words import translate
 
 
 def mean_eigenvalue(M: Array) -> float:
-    """tr M / d"""
+    """Return tr M / d."""
     return float(get_xp(M).trace(M)) / len(M)
 
 
 def root_mean_square_eigenvalue(M: Array) -> float:
-    """||M||_F / sqrt(d)"""
+    """Return ||M||_F / sqrt(d)."""
     return norm(M) / math.sqrt(len(M))
 
 
 def largest_eigenvalue(M: Array) -> float:
-    """The last of all: a factorisation by itself, as dear as an inverse."""
+    """Return the largest eigenvalue; costs about as much as an inverse."""
     return float(eigvalsh(M)[-1])
 
 
@@ -56,7 +56,7 @@ SIZES: dict[str, Callable[[Array], float]] = {
 
 
 def check_pi(pi: float | str) -> float | str:
-    """A name ("off" is 1), or a number > 0. Raises UnknownName, ValueRangeError."""
+    """Return a name ("off" is 1), or a number > 0; UnknownName, ValueRangeError."""
     if isinstance(pi, str):
         name = translate("pi", pi, [*SIZES, "off"])
         return 1.0 if name == "off" else name
@@ -69,10 +69,12 @@ def check_pi(pi: float | str) -> float | str:
     return number
 
 
+@door
 def find_pi(matrix: KroneckerProduct, pi: float | str = "trace") -> float:
-    """pi for A (x) G as a number. Raises ValueRangeError where a factor has no size.
+    """Return pi for A (x) G as a number.
 
-    That is a factor which is zero (pi would be 0 or infinite), or not semi-definite.
+    Raises ValueRangeError if a factor has no size: if it is zero (pi would be 0 or
+    infinite), or not semi-definite.
     """
     check_kind("matrix", matrix, KroneckerProduct, "with two factors")
     pi = check_pi(pi)
@@ -86,9 +88,3 @@ def find_pi(matrix: KroneckerProduct, pi: float | str = "trace") -> float:
             "pass pi as a number, or damp exactly, with solve(v, damping)"
         )
     return math.sqrt(size_A / size_G)
-
-
-@door
-def trace_pi(matrix: KroneckerProduct) -> float:
-    """pi = sqrt((tr A / d_in) / (tr G / d_out)), Martens & Grosse 2015, section 6.3."""
-    return find_pi(matrix, "trace")

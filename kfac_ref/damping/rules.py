@@ -15,11 +15,12 @@ two small Cholesky factorisations are enough. The price of the second is two ter
 
     A (x) G + lambda I + pi gamma I (x) G + gamma / pi A (x) I
 
-A BlockDiagonalMatrix is damped block by block, by one rule or, with `block_by_block`,
-by one for each. Where a rule makes no sense it raises Unsupported, with the reason: so
-a rule that is named is the rule that is applied, and only `by_kind`, K-FAC's default,
-looks for itself. The matrix that is given is left as it was. A rule is data, too, a
-name and its arguments: `damp(matrix, "separate", activations=0.01, errors=1.0)`.
+Each rule is its formula on one block; the matrix applies it to all of its blocks, with
+`map_blocks`. To give every block a rule of its own, make the block-diagonal matrix
+again: `BlockDiagonalMatrix([rule(block, damping) for rule, block in ...])`. Where a
+rule makes no sense it raises Unsupported, with the reason: so a rule that is named is
+the rule that is applied, and only `by_kind`, K-FAC's default, looks for itself. The
+matrix that is given is left as it was.
 
 Where A or G is zero (a layer of dead units), so is A (x) G, and a pi made of norms has
 no value. Then the damping alone is left, gamma I (x) gamma I = lambda I: exact, and the
@@ -30,37 +31,30 @@ K-FAC takes pi = 1 there, which is pi="off" here.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-from kfac_ref.backend import Array, eigh, get_xp
-from kfac_ref.calls import check_parameters, door
-from kfac_ref.damping.parts import (
-    add,
-    add_to_scale_shift,
-    beside_scalar,
-    kronecker,
-    on_blocks,
-    share,
-)
+from kfac_ref.backend import get_xp
+from kfac_ref.calls import door
+from kfac_ref.damping.factors import balance, beside_scalar, check_factors
 from kfac_ref.damping.pi import check_pi
 from kfac_ref.errors import (
     KfacTypeError,
     ShapeError,
+    ValueRangeError,
     check_flag,
     describe,
     is_function,
     located,
 )
 from kfac_ref.matrices import (
-    BlockDiagonalMatrix,
     DenseMatrix,
     DiagonalMatrix,
-    EigenKronecker,
     KroneckerProduct,
     SymmetricMatrix,
 )
-from kfac_ref.matrices.definite import check_damping, rounding_error, spectral_power
+from kfac_ref.matrices.base import check_matrix
+from kfac_ref.matrices.definite import add_to_diagonal, check_damping
 from kfac_ref.words import translate
 
 Rule = Callable[[Any, float], SymmetricMatrix]
@@ -68,19 +62,15 @@ Rule = Callable[[Any, float], SymmetricMatrix]
 
 @door
 def tikhonov(matrix: SymmetricMatrix, damping: float) -> SymmetricMatrix:
-    """M + lambda I, exactly: of the whole matrix or block by block.
+    """Return M + lambda I, exactly: of the whole matrix or block by block.
 
     A Kronecker product is decomposed here, once: an EigenKronecker comes back. For many
     lambda decompose once for all of them: `tikhonov(K.diagonalized(), damping)`.
     """
+    check_matrix("Tikhonov damping", matrix)
     damping = check_damping(damping)
-
-    def rule(block: SymmetricMatrix) -> SymmetricMatrix:
-        damped = block.power(1, damping)
-        damped.name = f"{block.label} (Tikhonov, lambda = {damping:g})"
-        return damped
-
-    return on_blocks(matrix, rule, "Tikhonov damping")
+    words = f"Tikhonov, lambda = {damping:g}"
+    return matrix.map_blocks(lambda M: M.power(1, damping, f"{M.label} ({words})"))
 
 
 @door
@@ -90,78 +80,91 @@ def factored_tikhonov(
     pi: float | str = "trace",
     exact_scalars: bool = False,
 ) -> Any:
-    """(A + pi gamma I) (x) (G + gamma / pi I), gamma = sqrt(damping).
+    """Return (A + pi gamma I) (x) (G + gamma / pi I), gamma = sqrt(damping).
 
     pi: "trace", "frobenius", "operator", "off" (1), or a number; see pi.py.
-    With exact_scalars a factor of size one, G = [g], is not damped, and the other takes
-    what makes the product exact, A + lambda / g I, whatever pi is (KFAC-JAX).
+    exact_scalars: if a factor has size one, G = [g], leave it undamped, and add to the
+    other what makes the product exact, A + lambda / g I, whatever pi is (KFAC-JAX).
     Martens & Grosse 2015, section 6.3.
     """
+    what = "factored Tikhonov damping"
+    check_matrix(what, matrix)
     damping, pi = check_damping(damping), check_pi(pi)
     exact_scalars = check_flag("exact_scalars", exact_scalars)
     gamma, words = math.sqrt(damping), f"factored Tikhonov, lambda = {damping:g}"
 
     def rule(block: SymmetricMatrix) -> KroneckerProduct:
-        K = kronecker(block, "factored Tikhonov damping")
+        K = check_factors(block, what)
         if exact_scalars and 1 in (len(K.A), len(K.G)):
-            return beside_scalar(K, damping, words)
-        return share(K, gamma, gamma, pi, words)
+            exact = beside_scalar(K, damping)
+            return _made(K, *exact, f"{words}, exact beside a scalar")
+        A, G, p, said = balance(K, pi)
+        A, G = add_to_diagonal(A, p * gamma), add_to_diagonal(G, gamma / p)
+        return _made(K, A, G, f"{words}, {said}")
 
-    return on_blocks(matrix, rule, "factored Tikhonov damping")
+    return matrix.map_blocks(rule)
 
 
 @door
-def same_on_each_factor(matrix: SymmetricMatrix, damping: float) -> SymmetricMatrix:
-    """(A + lambda I) (x) (G + lambda I): of curvlinops, and of kfac-pytorch's inverses.
+def same_on_each_factor(matrix: Any, damping: float) -> Any:
+    """Return (A + lambda I) (x) (G + lambda I): curvlinops; kfac-pytorch's inverses.
 
     Not gauge-invariant: (c A) (x) (G / c), the same matrix, is damped in another way.
     """
     damping = check_damping(damping)
     words = f"lambda = {damping:g} on each factor"
+    check_matrix(words, matrix)
 
     def rule(block: SymmetricMatrix) -> KroneckerProduct:
-        return add(kronecker(block, words), damping, damping, words)
+        K = check_factors(block, words)
+        A, G = add_to_diagonal(K.A, damping), add_to_diagonal(K.G, damping)
+        return _made(K, A, G, words)
 
-    return on_blocks(matrix, rule, words)
+    return matrix.map_blocks(rule)
 
 
 @door
 def separate(
-    matrix: SymmetricMatrix,
+    matrix: Any,
     activations: float,
     errors: float,
     pi: float | str = "off",
     scale: float | None = None,
     shift: float | None = None,
-) -> SymmetricMatrix:
-    """(A + pi activations I) (x) (G + errors / pi I): LBANN's damping_act, damping_err.
+) -> Any:
+    """Return (A + pi activations I) (x) (G + errors / pi I): LBANN's damping.
 
-    The numbers are added as they are, without a square root: activations = errors =
-    sqrt(lambda) with pi="trace" (LBANN's use_pi) is `factored_tikhonov` with lambda; so
-    LBANN's default, 0.03 for both, is a lambda of 0.0009. Where errors is far above the
-    eigenvalues of G, and activations is not above those of A, only A preconditions.
+    The numbers (damping_act, damping_err) are added as they are, without a square root:
+    activations = errors = sqrt(lambda) with pi="trace" (LBANN's use_pi) is
+    `factored_tikhonov` with lambda; so LBANN's default, 0.03 for both, is a lambda of
+    0.0009. If errors is far above the eigenvalues of G, and activations is not above
+    those of A, only A preconditions.
 
-    scale and shift (damping_bn_act, damping_bn_err; both or none): every DenseMatrix or
-    DiagonalMatrix block is taken to be that of a scale-and-shift layer, with parameters
-    (2, C); they are added for its C scales and its C shifts, and pi plays no part. With
-    None such blocks raise Unsupported. (With its option use_eigen_decomposition LBANN
-    adds the two to other entries; that is a defect, and not followed here.)
+    scale, shift: damping_bn_act and damping_bn_err, both or none. They are added to the
+    C scales and the C shifts of every DenseMatrix or DiagonalMatrix block, which is
+    taken for that of a scale-and-shift layer, with parameters (2, C); pi plays no part.
+    If None, such blocks raise Unsupported. (With use_eigen_decomposition LBANN adds the
+    two to other entries; that is a defect, and not followed here.)
     """
-    given: dict[str, Any] = {"activations": activations, "errors": errors}
+    check_matrix("separate damping", matrix)
+    numbers = {"activations": activations, "errors": errors}
     if scale is not None or shift is not None:
-        given |= {"scale": scale, "shift": shift}
-    for name, number in given.items():
+        numbers |= {"scale": scale, "shift": shift}  # type: ignore[dict-item]
+    for name, number in numbers.items():
         with located(f"separate, {name}"):
-            given[name] = check_damping(number)
-    pi, words = check_pi(pi), f"activations + {activations:g}, errors + {errors:g}"
+            numbers[name] = check_damping(number)
+    to_A, to_G, *both = numbers.values()
+    pi, words = check_pi(pi), f"activations + {to_A:g}, errors + {to_G:g}"
 
     def rule(block: SymmetricMatrix) -> SymmetricMatrix:
-        if "scale" in given and isinstance(block, DenseMatrix | DiagonalMatrix):
-            return add_to_scale_shift(block, given["scale"], given["shift"])
-        K = kronecker(block, "separate damping")
-        return share(K, given["activations"], given["errors"], pi, words)
+        if both and isinstance(block, DenseMatrix | DiagonalMatrix):
+            return _scale_and_shift(block, *both)
+        K = check_factors(block, "separate damping")
+        A, G, p, said = balance(K, pi)
+        A, G = add_to_diagonal(A, p * to_A), add_to_diagonal(G, to_G / p)
+        return _made(K, A, G, f"{words}, {said}")
 
-    return on_blocks(matrix, rule, "separate damping")
+    return matrix.map_blocks(rule)
 
 
 @door
@@ -171,58 +174,53 @@ def by_kind(
     kronecker: Rule = factored_tikhonov,
     other: Rule = tikhonov,
 ) -> Any:
-    """A Kronecker product damped by one rule, every other kind of block by another.
+    """Damp Kronecker products by one rule, every other kind of block by another.
 
     By the paper's rule, and exactly: M + lambda I for a diagonal, dense or
     eigenvalue-corrected block, which has no two factors to share the damping out to.
     TensorFlow K-FAC and KFAC-JAX do the same.
     """
-
-    _check_rules(kronecker=kronecker, other=other)
-
-    def rule(block: SymmetricMatrix) -> SymmetricMatrix:
-        return (kronecker if isinstance(block, KroneckerProduct) else other)(
-            block, damping
-        )
-
-    return on_blocks(matrix, rule, "damping by kind")
-
-
-@door
-def block_by_block(
-    matrix: SymmetricMatrix,
-    damping: float,
-    rules: Sequence[Rule],
-) -> BlockDiagonalMatrix:
-    """The i-th block of a BlockDiagonalMatrix damped by rules[i](block, damping)."""
-    blocks = matrix.blocks if isinstance(matrix, BlockDiagonalMatrix) else []
-    if not isinstance(rules, list | tuple):
-        raise KfacTypeError(f"rules: expected a list of them, found {describe(rules)}")
-    _check_rules(**{f"rules[{i}]": rule for i, rule in enumerate(rules)})
-    if not blocks or len(blocks) != len(rules):
-        raise ShapeError(
-            "block_by_block: expected a BlockDiagonalMatrix and a rule for each block, "
-            f"found {type(matrix).__name__} with {len(blocks)} blocks, and "
-            f"{len(rules)} rules"
-        )
-    named = zip(rules, blocks, strict=True)
-    damped = BlockDiagonalMatrix(
-        [rule(block, damping) for rule, block in named], matrix.name
-    )
-    damped.damping_inside = True
-    return damped
-
-
-def _check_rules(**rules: Any) -> None:
-    for name, rule in rules.items():
-        if not is_function(rule):
+    check_matrix("damping by kind", matrix)
+    for name, given in (("kronecker", kronecker), ("other", other)):
+        if not is_function(given):
             raise KfacTypeError(
                 f"{name}: expected a function of a matrix and lambda, as tikhonov is; "
-                f"found {describe(rule)}"
+                f"found {describe(given)}"
             )
 
+    def rule(block: SymmetricMatrix) -> SymmetricMatrix:
+        if isinstance(block, KroneckerProduct):
+            return kronecker(block, damping)
+        return other(block, damping)
 
-RULES: dict[str, Callable[..., SymmetricMatrix]] = {
+    return matrix.map_blocks(rule)
+
+
+def _made(K: KroneckerProduct, A: Any, G: Any, words: str) -> KroneckerProduct:
+    """Return A (x) G, made of the factors of K, and called so."""
+    return KroneckerProduct.semidefinite(A, G, f"{K.label} ({words})")
+
+
+def _scale_and_shift(
+    block: DenseMatrix | DiagonalMatrix, scale: float, shift: float
+) -> SymmetricMatrix:
+    """Add diag(scale, ..., shift, ...): parameters (2, C), read row by row."""
+    C, odd = divmod(block.size, 2)
+    if odd:
+        raise ShapeError(
+            f"{block.label}: expected as many scales as shifts, an even size, found "
+            f"{block.size}; damp the blocks of other layers by rules of their own"
+        )
+    xp = get_xp(block._like)
+    parts = [xp.full(C, number, dtype=block.dtype) for number in (scale, shift)]
+    added = xp.concatenate(parts)
+    name = f"{block.label} (scale + {scale:g}, shift + {shift:g})"
+    if isinstance(block, DiagonalMatrix):
+        return DiagonalMatrix(block.values + added, name)
+    return DenseMatrix.semidefinite(block.matrix + xp.diag(added), name)
+
+
+RULES: dict[str, Callable[..., Any]] = {
     "tikhonov": tikhonov,
     "factored_tikhonov": factored_tikhonov,
     "same_on_each_factor": same_on_each_factor,
@@ -231,40 +229,25 @@ RULES: dict[str, Callable[..., SymmetricMatrix]] = {
 }
 
 
-def damp(matrix: SymmetricMatrix, rule: str, **parameters: Any) -> SymmetricMatrix:
-    """The matrix damped by the rule of that name, with its parameters.
-
-    Raises UnknownName, and KfacTypeError for parameters that the rule does not take,
-    or that it lacks.
-    """
-    function = RULES[translate("damping rule", rule, RULES)]
-    check_parameters(f"damp, rule {rule!r}", function, parameters)
-    return function(matrix, **parameters)
-
-
 @door
-def by_eigendecomposition(matrix: SymmetricMatrix) -> SymmetricMatrix:
-    """The same damped matrix, factorised here, once, and without Cholesky.
+def make_rule(rule: Any, what: str = "damping rule") -> Rule:
+    """Return the rule of that name, or the function itself.
 
-    `solve` then multiplies by eigenvectors. Raises NotPositiveDefinite as `solve` does.
+    Raises UnknownName; ValueRangeError for 'separate', whose numbers are its own;
+    KfacTypeError.
     """
-
-    def rule(block: SymmetricMatrix) -> SymmetricMatrix:
-        if isinstance(block, DiagonalMatrix | EigenKronecker):
-            return block  # in its eigenbasis already
-        if isinstance(block, KroneckerProduct):
-            l_A, U_A = _positive_eigh(block.A, f"factor A of {block.label}")
-            l_G, U_G = _positive_eigh(block.G, f"factor G of {block.label}")
-        else:
-            l_A, U_A = _positive_eigh(block.to_dense(), block.label)
-            l_G = get_xp(l_A).ones(1, dtype=l_A.dtype)
-            U_G = l_G.reshape(1, 1)
-        return EigenKronecker(U_A, U_G, get_xp(l_A).outer(l_A, l_G), block.label)
-
-    return on_blocks(matrix, rule, "by_eigendecomposition")
-
-
-def _positive_eigh(M: Array, where: str) -> tuple[Array, Array]:
-    values, U = eigh(M)
-    spectral_power(values, -1, 0.0, where, rounding_error(values, len(values)))
-    return values, U
+    if isinstance(rule, str):
+        name = translate("damping rule", rule, RULES, what)
+        if name == "separate":
+            raise ValueRangeError(
+                f"{what} 'separate': its numbers are its own, and not lambda; expected "
+                "a function: lambda matrix, damping: separate(matrix, activations=..., "
+                "errors=...); KFAC then needs lambda_rule=None and gamma_every=0"
+            )
+        return RULES[name]
+    if not is_function(rule):
+        raise KfacTypeError(
+            f"{what}: expected a function of a matrix and lambda, or one of "
+            f"{', '.join(RULES)}; found {describe(rule)}"
+        )
+    return rule

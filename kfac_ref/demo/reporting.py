@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 
 from kfac_ref.comparison import Comparison
-from kfac_ref.demo.measuring import Measurement, Sampling
+from kfac_ref.demo.measuring import RULES, Measurement, Sampling
 from kfac_ref.demo.problem import Problem, progress
 from kfac_ref.demo.training import Training
 from kfac_ref.files import write_whole
-from kfac_ref.matrices import SymmetricMatrix
+from kfac_ref.matrices import DenseMatrix, SymmetricMatrix
+from kfac_ref.matrices.definite import add_to_diagonal
 from kfac_ref.plotting import (
+    comparison_figure,
     fit_power_law,
     heat_maps,
     sampling_figure,
@@ -119,9 +121,10 @@ def _figures(
     """File name and drawing of each figure."""
     exact, sizes = measured.exact.matrix, [d * o for d, o in problem.network.shapes]
     matrices = {name: built.matrix for name, built in measured.approximations.items()}
+    damping = problem.settings.damping
     maps = {
         f"heat_map_{name.lower().replace('-', '_').replace(' ', '_')}": partial(
-            heat_maps, exact, matrices[name], name, sizes
+            _draw_map, exact, matrices[name], name, sizes, damping
         )
         for name in MAPS
     }
@@ -137,12 +140,24 @@ def _figures(
             {"K-FAC from sampled labels": sampling.kfac},
             f"error against the exact Fisher of {sampling.examples} examples",
         ),
-        "spectra": partial(
-            _draw_spectra, {"exact": exact}, spectra, problem.settings.damping
-        ),
+        "spectra": partial(_draw_spectra, {"exact": exact}, spectra, damping),
         "training": partial(training_figure, training.losses, errors, "K-FAC"),
-        "comparison": measured.comparison.plot,
+        "comparison": partial(comparison_figure, measured.comparison),
     }
+
+
+def _draw_map(
+    exact: SymmetricMatrix,
+    approximation: SymmetricMatrix,
+    name: str,
+    sizes: list[int],
+    damping: float,
+) -> Any:
+    """Draw the approximation; lambda I is taken off one that has lambda inside."""
+    if name in RULES:
+        damped = RULES[name](approximation, damping).to_dense()
+        approximation = DenseMatrix(add_to_diagonal(damped, -damping), name)
+    return heat_maps(exact, approximation, name, sizes)
 
 
 def _draw_spectra(exact: Matrices, approximations: Matrices, damping: float) -> Any:

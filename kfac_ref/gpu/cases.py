@@ -13,7 +13,7 @@ from functools import partial
 from itertools import product
 from typing import Any
 
-from kfac_ref.damping import RULES, damp
+from kfac_ref.damping import RULES, factored_tikhonov
 from kfac_ref.damping.pi import SIZES
 from kfac_ref.estimates import ESTIMATES
 from kfac_ref.exact.dense import empirical_fisher_matrix, fisher_matrix, ggn_matrix
@@ -21,14 +21,14 @@ from kfac_ref.exact.products import PRODUCTS, curvature_product
 from kfac_ref.gpu.comparing import Case, Results
 from kfac_ref.gpu.nets import NETS, Place, Problem, generator, problem
 from kfac_ref.gpu.steps import step_cases
-from kfac_ref.matrices import SymmetricMatrix
+from kfac_ref.matrices import ChainFactors, SymmetricMatrix
 from kfac_ref.quadratic_model import QuadraticModel, quadratic_model
 from kfac_ref.structures import STRUCTURES, curvature
 
 DAMPING = 1.0
 NUMBERS = {"damping": DAMPING, "activations": 0.2, "errors": 0.5}  # of the rules
 KINDS = ("kronecker", "block_diagonal", "diagonal")  # of blocks: A (x) G, or not
-CHAIN_DAMPING = {"damping": 0.7}  # of structures that are damped when they are made
+CHAIN_DAMPING = 0.7  # of block_tridiagonal, which is no matrix before it is damped
 DENSE = {
     "fisher": lambda p, block: fisher_matrix(p.network, p.params, p.x, block),
     "ggn": lambda p, block: ggn_matrix(p.network, p.params, p.x, p.y, block),
@@ -122,12 +122,18 @@ def rule_options(rule: str) -> list[dict[str, Any]]:
 def make(structure: str, p: Problem, estimate: str = "expectation") -> SymmetricMatrix:
     """The structure of the problem, with labels and a generator for all who ask."""
     samples = 2 if ESTIMATES[estimate].is_random else 1
-    takes = inspect.signature(STRUCTURES[structure]).parameters
-    options: dict[str, Any] = {k: v for k, v in CHAIN_DAMPING.items() if k in takes}
     return curvature(
         p.network, p.params, p.x, structure, estimate,
-        y=p.y, rng=generator(), samples=samples, **options,
+        y=p.y, rng=generator(), samples=samples,
     )  # fmt: skip
+
+
+def make_damped_chain(
+    structure: str, p: Problem, estimate: str = "expectation"
+) -> SymmetricMatrix:
+    """Return what `make` does; of block_tridiagonal the damped matrix."""
+    M = make(structure, p, estimate)
+    return factored_tikhonov(M, CHAIN_DAMPING) if isinstance(M, ChainFactors) else M
 
 
 def _network(p: Problem) -> Results:
@@ -137,7 +143,7 @@ def _network(p: Problem) -> Results:
 
 
 def _structure(structure: str, estimate: str, p: Problem) -> Results:
-    M = make(structure, p, estimate)
+    M = make_damped_chain(structure, p, estimate)
     blocks = enumerate(getattr(M, "blocks", []))  # each for itself: sizes differ
     return {
         "matrix": M.to_dense(),
@@ -155,7 +161,7 @@ def _structure(structure: str, estimate: str, p: Problem) -> Results:
 def _rule(rule: str, structure: str, options: dict[str, Any], p: Problem) -> Results:
     takes = inspect.signature(RULES[rule]).parameters
     numbers = {name: value for name, value in NUMBERS.items() if name in takes}
-    damped = damp(make(structure, p), rule, **numbers, **options)
+    damped = RULES[rule](make(structure, p), **numbers, **options)
     return {
         "matrix": damped.to_dense(),
         "solve": damped.solve(p.v),
@@ -200,7 +206,7 @@ def _exact_model(matrix: str, p: Problem) -> Results:
 
 
 def _approximate_model(structure: str, p: Problem) -> Results:
-    return _model(make(structure, p), p)
+    return _model(make_damped_chain(structure, p), p)
 
 
 def _model(C: Any, p: Problem) -> Results:

@@ -3,8 +3,12 @@
 A matrix is symmetric, positive semi-definite, P x P, and knows nothing of networks. A
 vector `v` is (P,), or (P, k) for k columns, finite and of the matrix's dtype, else
 ShapeError or ValueRangeError; `damping` is lambda in M + lambda I. The arrays that a
-matrix is made of are not copied: do not change them. Nothing is cached, so each call
-factorises anew; to use a factorisation again, keep `inverse(damping)`.
+matrix is made of are not copied: do not change them. No matrix changes after it is
+made. Nothing is cached, so each call factorises anew; to use a factorisation again,
+keep `inverse(damping)`.
+
+A constructor checks its arrays in full. The classmethods (`DenseMatrix.semidefinite`,
+...) trust what is known by the way the arrays were computed, and say what that is.
 
 Positive definite means: the smallest eigenvalue stands out from the rounding error of
 the factorisation in use, about size * eps * largest. Otherwise `solve`, `logdet` and
@@ -18,7 +22,8 @@ values.
 `M == N` is True or False: are they of one kind, from equal arrays, and called the same?
 
 To add a kind: subclass `SymmetricMatrix`; write `_product`, `_to_dense` and `storage`;
-override the rest where the structure makes it cheaper than the dense matrix.
+override the rest where the structure makes it cheaper than the dense matrix. What
+`power` returns is one, unless it is overridden: so `DenseMatrix` stands here, too.
 """
 
 from __future__ import annotations
@@ -29,6 +34,7 @@ from typing import Any
 from kfac_ref.backend import (
     Array,
     cholesky_solve,
+    eigvalsh,
     get_xp,
     linear_operator,
     on_rows,
@@ -40,31 +46,35 @@ from kfac_ref.errors import (
     describe,
     not_written,
 )
-from kfac_ref.limits import check_overflow, check_room
-from kfac_ref.matrices.definite import check_damping, check_vector, factorize
+from kfac_ref.limits import check_overflow, check_room, norm
+from kfac_ref.matrices.definite import (
+    called,
+    check_damping,
+    check_exponent,
+    check_symmetric,
+    check_vector,
+    factorize,
+    log_determinant,
+    power,
+)
 from kfac_ref.values import Value
 
 
 class SymmetricMatrix(Value):
-    """Base of all kinds; what it computes, it computes from the dense matrix."""
+    """Base of all kinds. Default implementations densify."""
 
     indefinite = False  # may it have negative eigenvalues?
-    damping_inside = False  # does it stand for F + lambda I? The damping rules say so
 
     def __init__(self, like: Array, size: int, name: str = ""):
         self._like = like  # an array of the matrix: its backend, its dtype
         self.size = check_count("size", size)  # P
         self.name = name  # for errors, e.g. "layer 0: Dense(5, 3)"
+        self.label = name or f"{type(self).__name__}({self.size} x {self.size})"
         self.dtype = like.dtype
 
     def __repr__(self) -> str:
         name = f", {self.name!r}" if self.name else ""
         return f"{type(self).__name__}({self.size} x {self.size}{name})"
-
-    @property
-    def label(self) -> str:
-        """The name, or where there is none the kind and the size."""
-        return self.name or repr(self)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -78,64 +88,79 @@ class SymmetricMatrix(Value):
         raise not_written(self, "storage")
 
     def _to_dense(self) -> Array:
-        """The matrix as an array (P, P)."""
+        """Return the matrix as an array (P, P)."""
         raise not_written(self, "_to_dense")
 
     def _product(self, rows: Array) -> Array:
-        """rows M, for rows (k, P)."""
+        """Return rows M, for rows (k, P)."""
         raise not_written(self, "_product")
 
     # What a kind may override.
 
     def _solve(self, rows: Array, damping: float) -> Array:
-        """rows (M + lambda I)^-1, for rows (k, P)."""
+        """Return rows (M + lambda I)^-1, for rows (k, P)."""
         L = factorize(self.to_dense(), damping, self.label)
         return cholesky_solve(L, rows.T).T
 
     def _form(self, rows: Array) -> Array:
-        """rows M rows^T, for rows (m, P)."""
+        """Return rows M rows^T, for rows (m, P)."""
         return self._product(rows) @ rows.T
 
-    def power(self, exponent: float, damping: float = 0.0) -> SymmetricMatrix:
-        """(M + lambda I)^exponent as a matrix; exponent is -1, -1/2, 1/2 or 1."""
-        return self._dense().power(exponent, damping)
+    def power(
+        self, exponent: float, damping: float = 0.0, name: str = ""
+    ) -> SymmetricMatrix:
+        """Return (M + lambda I)^exponent as a matrix; exponent is -1, -1/2, 1/2 or 1.
+
+        It is called `name`, or, if that is empty, as this one.
+        """
+        return DenseMatrix(self.to_dense(), self.label).power(exponent, damping, name)
+
+    def map_blocks(
+        self, rule: Callable[[SymmetricMatrix], SymmetricMatrix]
+    ) -> SymmetricMatrix:
+        """Apply `rule` to every diagonal block; this matrix is its own only block."""
+        return rule(self)
 
     def trace(self) -> float:
-        """Sum of the eigenvalues."""
-        return self._dense().trace()
+        """Return the sum of the eigenvalues."""
+        dense = self.to_dense()
+        return float(get_xp(dense).trace(dense))
 
     def logdet(self, damping: float = 0.0) -> float:
-        """log det(M + lambda I). Raises NotPositiveDefinite."""
-        return self._dense().logdet(damping)
+        """Return log det(M + lambda I). Raises NotPositiveDefinite."""
+        damping = check_damping(damping)
+        return log_determinant(factorize(self.to_dense(), damping, self.label))
 
     def eigenvalues(self) -> Array:
-        """All eigenvalues, ascending, (P,)."""
-        return self._dense().eigenvalues()
+        """Return all eigenvalues, ascending, (P,)."""
+        return eigvalsh(self.to_dense())
 
     def frobenius_norm(self) -> float:
-        """Square root of the sum of the squared entries."""
-        return self._dense().frobenius_norm()
+        """Return the square root of the sum of the squared entries."""
+        return norm(self.to_dense())
 
     # What all kinds inherit.
 
     def to_dense(self) -> Array:
-        """The matrix as an array (P, P). Raises TooLarge, NotFinite (overflow)."""
+        """Return the matrix as an array (P, P). Raises TooLarge, NotFinite."""
         check_room(f"{self.label} as a dense array", self.size, self._like)
         dense = self._to_dense()
         check_overflow(f"{self.label} as a dense array", get_xp(dense).diagonal(dense))
         return dense
 
     def __matmul__(self, v: Array) -> Array:
-        """M v, of the shape of v: (P,) or (P, k)."""
-        return self._on_rows(v, self._product)
+        """Return M v, of the shape of v: (P,) or (P, k)."""
+        check_vector(f"vector for {self.label}", v, self.size, self._like)
+        return on_rows(self._product, v)  # M is symmetric: (M v)^T = v^T M
 
     def solve(self, v: Array, damping: float = 0.0) -> Array:
-        """(M + lambda I)^-1 v, exactly. Raises NotPositiveDefinite."""
+        """Return (M + lambda I)^-1 v, exactly. Raises NotPositiveDefinite."""
         damping = check_damping(damping)
-        return self._on_rows(v, lambda rows: self._solve(rows, damping))
+        check_vector(f"vector for {self.label}", v, self.size, self._like)
+        return on_rows(lambda rows: self._solve(rows, damping), v)
 
     def form(self, vectors: Sequence[Array]) -> Array:
-        """v_i^T M v_j for every two of m vectors (P,): (m, m)."""
+        """Return v_i^T M v_j for every two of m vectors (P,): (m, m)."""
         if not isinstance(vectors, list | tuple) or not vectors:
             raise ShapeError(
                 f"vectors: expected a list of arrays ({self.size},), found "
@@ -146,11 +171,11 @@ class SymmetricMatrix(Value):
         return self._form(get_xp(*vectors).stack(vectors))
 
     def inverse(self, damping: float = 0.0) -> SymmetricMatrix:
-        """(M + lambda I)^-1 as a matrix. Raises NotPositiveDefinite."""
+        """Return (M + lambda I)^-1 as a matrix. Raises NotPositiveDefinite."""
         return self.power(-1, damping)
 
     def operator(self) -> Any:
-        """The matrix as a LinearOperator of scipy (of CuPy for arrays on a device)."""
+        """Wrap the matrix as a LinearOperator of SciPy, or of CuPy on a device."""
         product = self.__matmul__
         return linear_operator(
             self._like,
@@ -168,19 +193,47 @@ class SymmetricMatrix(Value):
             "to_dense() makes the array; trace(), eigenvalues(), inverse() need none"
         )
 
-    def _on_rows(self, v: Array, function: Callable[[Array], Array]) -> Array:
-        """`function` of the rows v^T (k, P): M is symmetric, so (M v)^T = v^T M."""
-        check_vector(f"vector for {self.label}", v, self.size, self._like)
-        return on_rows(function, v)
 
-    def _dense(self) -> SymmetricMatrix:
-        from kfac_ref.matrices.dense import DenseMatrix  # a subclass of this class
+class DenseMatrix(SymmetricMatrix):
+    """`matrix` (P, P), symmetric. Raises ShapeError, ValueRangeError if it is not."""
 
-        return DenseMatrix(self.to_dense(), self.label)
+    def __init__(self, matrix: Array, name: str = ""):
+        check_symmetric(called(name, "DenseMatrix"), matrix)
+        super().__init__(matrix, len(matrix), name)
+        self.matrix = matrix
+
+    @classmethod
+    def semidefinite(cls, matrix: Array, name: str = "") -> DenseMatrix:
+        """A matrix known to be symmetric and semi-definite, by the way it was computed.
+
+        Only its diagonal is checked: M_ij^2 <= M_ii M_jj, so if that is finite, all is.
+        """
+        check_overflow(called(name, "DenseMatrix"), get_xp(matrix).diagonal(matrix))
+        made = cls.__new__(cls)
+        SymmetricMatrix.__init__(made, matrix, len(matrix), name)
+        made.matrix = matrix
+        return made
+
+    @property
+    def storage(self) -> int:
+        return self.size**2
+
+    def to_dense(self) -> Array:
+        return self.matrix  # it exists: there is nothing to check
+
+    def _product(self, rows: Array) -> Array:
+        return rows @ self.matrix
+
+    def power(
+        self, exponent: float, damping: float = 0.0, name: str = ""
+    ) -> DenseMatrix:
+        exponent, damping = check_exponent(exponent), check_damping(damping)
+        result = power(self.matrix, exponent, damping, self.label)
+        return DenseMatrix.semidefinite(result, called(name, self.name))
 
 
 def check_matrix(what: str, found: Any) -> None:
-    """KfacTypeError: not an array, say."""
+    """Raise KfacTypeError unless `found` is a matrix of this package."""
     if not isinstance(found, SymmetricMatrix):
         raise KfacTypeError(
             f"{what}: expected a matrix of this package, as from fisher_matrix(...) or "

@@ -30,10 +30,11 @@ class BlockDiagonalMatrix(SymmetricMatrix):
         check_alike(what, *[block._like for block in blocks])
         self.blocks = list(blocks)
         self.offsets = [0, *accumulate(block.size for block in blocks)]
+        self._ends = self.offsets[:-1], self.offsets[1:]  # where each begins and stops
         super().__init__(blocks[0]._like, self.offsets[-1], name)
 
     def block(self, i: int) -> SymmetricMatrix:
-        """The i-th block: rows and columns offsets[i]:offsets[i + 1]."""
+        """Return the i-th block: rows and columns offsets[i]:offsets[i + 1]."""
         return self.blocks[i]
 
     @property
@@ -43,7 +44,7 @@ class BlockDiagonalMatrix(SymmetricMatrix):
     def _to_dense(self) -> Array:
         xp = get_xp(self._like)
         dense = xp.zeros(self.shape, dtype=self.dtype)
-        for block, s, e in self._ranges():
+        for block, s, e in zip(self.blocks, *self._ends, strict=True):
             dense[s:e, s:e] = block.to_dense()
         return dense
 
@@ -53,9 +54,17 @@ class BlockDiagonalMatrix(SymmetricMatrix):
     def _solve(self, rows: Array, damping: float) -> Array:
         return self._each(rows, lambda block, own: block._solve(own, damping))
 
-    def power(self, exponent: float, damping: float = 0.0) -> BlockDiagonalMatrix:
+    def power(
+        self, exponent: float, damping: float = 0.0, name: str = ""
+    ) -> BlockDiagonalMatrix:
         powers = [block.power(exponent, damping) for block in self.blocks]
-        return BlockDiagonalMatrix(powers, self.name)
+        return BlockDiagonalMatrix(powers, called(name, self.name))
+
+    def map_blocks(
+        self, rule: Callable[[SymmetricMatrix], SymmetricMatrix]
+    ) -> BlockDiagonalMatrix:
+        blocks = [block.map_blocks(rule) for block in self.blocks]
+        return BlockDiagonalMatrix(blocks, self.name)
 
     def trace(self) -> float:
         return sum(block.trace() for block in self.blocks)
@@ -70,12 +79,9 @@ class BlockDiagonalMatrix(SymmetricMatrix):
     def frobenius_norm(self) -> float:
         return sum(block.frobenius_norm() ** 2 for block in self.blocks) ** 0.5
 
-    def _ranges(self) -> list[tuple[SymmetricMatrix, int, int]]:
-        return list(zip(self.blocks, self.offsets[:-1], self.offsets[1:], strict=True))
-
     def _each(self, rows: Array, function: Callable[..., Array]) -> Array:
-        """function(block, its columns of rows), side by side."""
+        """Return function(block, its columns of rows), side by side."""
         result = get_xp(rows).empty(rows.shape, dtype=self.dtype)
-        for block, s, e in self._ranges():
+        for block, s, e in zip(self.blocks, *self._ends, strict=True):
             result[:, s:e] = function(block, rows[:, s:e])
         return result

@@ -50,8 +50,6 @@ class BlockTridiagonalInverse(SymmetricMatrix):
     NotPositiveDefinite where the damping of the factors is too small.
     """
 
-    damping_inside = True
-
     def __init__(
         self,
         A: Sequence[Array],
@@ -60,26 +58,9 @@ class BlockTridiagonalInverse(SymmetricMatrix):
         G_next: Sequence[Array],
         names: Sequence[str] = (),
     ):
-        check_names("BlockTridiagonalInverse names", names)
-        for what, given in (
-            ("A", A), ("G", G), ("A_next", A_next), ("G_next", G_next)
-        ):  # fmt: skip
-            if not isinstance(given, list | tuple):
-                raise KfacTypeError(
-                    f"BlockTridiagonalInverse {what}: expected a list, one for each "
-                    f"layer; found {describe(given)}"
-                )
-        names = list(names) or [f"layer {i}" for i in range(len(A))]
-        if not len(A) == len(G) == len(A_next) + 1 == len(G_next) + 1 == len(names) > 0:
-            raise ShapeError(
-                "BlockTridiagonalInverse: expected l factors A, G and names, and l - 1 "
-                f"factors A_next, G_next; found {len(A)}, {len(G)}, {len(names)}, "
-                f"{len(A_next)}, {len(G_next)}"
-            )
+        names = check_chain("BlockTridiagonalInverse", A, G, A_next, G_next, names)
         self.names, self.A, self.G = names, list(A), list(G)
         self.A_next, self.G_next = list(A_next), list(G_next)
-        _check_factors("A", self.A, self.A_next, names)
-        _check_factors("G", self.G, self.G_next, names)
         self.offsets = [
             0,
             *accumulate(len(a) * len(g) for a, g in zip(A, G, strict=True)),
@@ -162,8 +143,38 @@ class BlockTridiagonalInverse(SymmetricMatrix):
         return get_xp(*parts).concatenate(parts, axis=-1)
 
 
-def _check_factors(letter: str, M: list, M_next: list, names: list[str]) -> None:
-    """Symmetric on the diagonal, of the neighbours' sizes beside it."""
+def check_chain(
+    kind: str,
+    A: Sequence[Array],
+    G: Sequence[Array],
+    A_next: Sequence[Array],
+    G_next: Sequence[Array],
+    names: Sequence[str],
+) -> list[str]:
+    """Return the layers' names; raise unless the factors are those of a chain."""
+    check_names(f"{kind} names", names)
+    for what, given in (("A", A), ("G", G), ("A_next", A_next), ("G_next", G_next)):
+        if not isinstance(given, list | tuple):
+            raise KfacTypeError(
+                f"{kind} {what}: expected a list, one for each layer; found "
+                f"{describe(given)}"
+            )
+    names = list(names) or [f"layer {i}" for i in range(len(A))]
+    if not len(A) == len(G) == len(A_next) + 1 == len(G_next) + 1 == len(names) > 0:
+        raise ShapeError(
+            f"{kind}: expected l factors A, G and names, and l - 1 factors A_next, "
+            f"G_next; found {len(A)}, {len(G)}, {len(names)}, {len(A_next)}, "
+            f"{len(G_next)}"
+        )
+    _check_factors("A", A, A_next, names)
+    _check_factors("G", G, G_next, names)
+    return names
+
+
+def _check_factors(
+    letter: str, M: Sequence[Array], M_next: Sequence[Array], names: list[str]
+) -> None:
+    """Raise unless symmetric on the diagonal, of the neighbours' sizes beside it."""
     for name, factor in zip(names, M, strict=True):
         check_symmetric(f"{name}: factor {letter}", factor)
     for (i, j), (M_ii, M_jj), M_ij in zip(

@@ -5,12 +5,20 @@ from __future__ import annotations
 import math
 from itertools import combinations_with_replacement
 
-from kfac_ref.backend import Array, cholesky, eigh, get_xp, to_numpy
+from kfac_ref.backend import (
+    Array,
+    cholesky,
+    eigh,
+    get_xp,
+    solve_triangular,
+    to_numpy,
+)
 from kfac_ref.errors import (
     KfacTypeError,
     NotPositiveDefinite,
     ShapeError,
     ValueRangeError,
+    all_finite,
     check_finite,
     check_number,
     check_shape,
@@ -92,8 +100,9 @@ def check_vector(what: str, v: Array, size: int, like: Array) -> None:
         raise ShapeError(
             f"{what}: expected shape ({size},) or ({size}, k), found {found}"
         )
-    with located(what):
-        get_xp(like, v)
+    if type(v) is not type(like):
+        with located(what):
+            get_xp(like, v)
     if v.dtype != like.dtype and v.dtype.name != like.dtype.name:  # names are slow
         expected = like.dtype.name
         advice = f"use v.astype({expected!r})"
@@ -102,7 +111,8 @@ def check_vector(what: str, v: Array, size: int, like: Array) -> None:
         raise ValueRangeError(
             f"{what}: expected {expected}, as the matrix has, found {v.dtype}; {advice}"
         )
-    check_finite(what, v)
+    if not all_finite(v):
+        check_finite(what, v)
 
 
 def check_symmetric(what: str, matrix: Array) -> None:
@@ -196,3 +206,19 @@ def rounding_error(values: Array, size: int) -> float:
     """size * eps * (largest absolute value): the error of computed eigenvalues."""
     xp = get_xp(values)
     return size * float(xp.finfo(values.dtype).eps) * float(xp.max(xp.abs(values)))
+
+
+def power(matrix: Array, exponent: float, damping: float, where: str) -> Array:
+    """(matrix + lambda I)^exponent, as X X^T or X^T X, so that it is symmetric."""
+    check_room(where, len(matrix), matrix, copies=2)
+    if exponent == 1:
+        return add_to_diagonal(matrix, damping)
+    if exponent == -1:
+        L = factorize(matrix, damping, where)
+        X = solve_triangular(L, get_xp(L).eye(len(L), dtype=L.dtype))
+        return X.T @ X  # L^-T L^-1
+    values, U = eigh(add_to_diagonal(matrix, damping))
+    rounding = rounding_error(values, len(values))
+    root = spectral_power(values, exponent, damping, where, rounding)
+    X = U * get_xp(root).sqrt(root)
+    return X @ X.T  # U diag(values^exponent) U^T

@@ -37,9 +37,11 @@ class DiagonalMatrix(SymmetricMatrix):
     def _solve(self, rows: Array, damping: float) -> Array:
         return rows * self._power(-1, damping)
 
-    def power(self, exponent: float, damping: float = 0.0) -> DiagonalMatrix:
+    def power(
+        self, exponent: float, damping: float = 0.0, name: str = ""
+    ) -> DiagonalMatrix:
         exponent, damping = check_exponent(exponent), check_damping(damping)
-        return DiagonalMatrix(self._power(exponent, damping), self.name)
+        return DiagonalMatrix(self._power(exponent, damping), called(name, self.name))
 
     def _power(self, exponent: float, damping: float) -> Array:
         return spectral_power(self.values + damping, exponent, damping, self.label)

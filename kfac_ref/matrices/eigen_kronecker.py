@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from copy import copy
-
 from kfac_ref.backend import Array, get_xp
 from kfac_ref.errors import ValueRangeError, check_number, check_shape
-from kfac_ref.limits import norm, quiet_overflow
+from kfac_ref.limits import check_overflow, norm, quiet_overflow
 from kfac_ref.matrices.base import SymmetricMatrix
 from kfac_ref.matrices.definite import (
     called,
@@ -19,7 +17,7 @@ from kfac_ref.matrices.definite import (
 
 
 def kronecker_product(A: Array, G: Array, rows: Array) -> Array:
-    """(A (x) G) vec(V) = vec(A V G^T) for each row vec(V) of `rows`; A, G any shape."""
+    """Return vec(A V G^T) = (A (x) G) vec(V) for each row vec(V); A, G any shape."""
     V = rows.reshape(len(rows), A.shape[1], G.shape[1])  # (k, d_in, d_out)
     return (A @ V @ G.T).reshape(len(rows), -1)
 
@@ -47,11 +45,32 @@ class EigenKronecker(SymmetricMatrix):
         _check_orthonormal(f"{what}: U_A", U_A, values.shape[0])
         _check_orthonormal(f"{what}: U_G", U_G, values.shape[1])
         check_alike(what, U_A, U_G, values)
-        super().__init__(values, values.size, name)
-        self.U_A, self.U_G, self.values = U_A, U_G, values
-        self.rounding = check_number(f"{what}: rounding", rounding)
-        if not self.rounding >= 0:
+        rounding = check_number(f"{what}: rounding", rounding)
+        if not rounding >= 0:
             raise ValueRangeError(f"{what}: rounding: expected >= 0, found {rounding}")
+        self._set(U_A, U_G, values, name, rounding)
+
+    @classmethod
+    def orthonormal(
+        cls,
+        U_A: Array,
+        U_G: Array,
+        values: Array,
+        name: str = "",
+        rounding: float = 0.0,
+    ) -> EigenKronecker:
+        """Eigenvectors known to be orthonormal, as those of `eigh`: not checked."""
+        check_overflow(f"{called(name, 'EigenKronecker')}: values", values)
+        made = cls.__new__(cls)
+        made._set(U_A, U_G, values, name, rounding)
+        return made
+
+    def _set(
+        self, U_A: Array, U_G: Array, values: Array, name: str, rounding: float
+    ) -> None:
+        SymmetricMatrix.__init__(self, values, values.size, name)
+        self.U_A, self.U_G, self.values = U_A, U_G, values
+        self.rounding = rounding
 
     @property
     def storage(self) -> int:
@@ -67,11 +86,15 @@ class EigenKronecker(SymmetricMatrix):
     def _solve(self, rows: Array, damping: float) -> Array:
         return self._scale(rows, self._power(-1, damping))
 
-    def power(self, exponent: float, damping: float = 0.0) -> EigenKronecker:
+    def power(
+        self, exponent: float, damping: float = 0.0, name: str = ""
+    ) -> EigenKronecker:
         exponent, damping = check_exponent(exponent), check_damping(damping)
-        other = self._with(self._power(exponent, damping))
-        other.rounding = self.rounding if exponent == 1 else 0.0
-        return other
+        values = self._power(exponent, damping)
+        rounding = self.rounding if exponent == 1 else 0.0
+        return EigenKronecker.orthonormal(
+            self.U_A, self.U_G, values, called(name, self.name), rounding
+        )
 
     def trace(self) -> float:
         return float(self.values.sum())
@@ -87,15 +110,9 @@ class EigenKronecker(SymmetricMatrix):
         return norm(self.values)
 
     def _scale(self, rows: Array, values: Array) -> Array:
-        """Into the eigenbasis, times `values`, and back."""
+        """Rotate into the eigenbasis, multiply by `values`, rotate back."""
         coordinates = kronecker_product(self.U_A.T, self.U_G.T, rows)
         return kronecker_product(self.U_A, self.U_G, coordinates * values.reshape(-1))
-
-    def _with(self, values: Array) -> EigenKronecker:
-        """Other eigenvalues for the same eigenvectors, which are checked already."""
-        other = copy(self)
-        other.values = other._like = values
-        return other
 
     def _power(self, exponent: float, damping: float) -> Array:
         values = self.values + damping
@@ -104,7 +121,7 @@ class EigenKronecker(SymmetricMatrix):
 
 @quiet_overflow
 def _check_orthonormal(what: str, U: Array, size: int) -> None:
-    """ValueRangeError unless U^T U = I, up to 1000 eps."""
+    """Raise ValueRangeError unless U^T U = I, up to 1000 eps."""
     check_shape(what, U, (size, size))
     check_floats(what, U)
     xp = get_xp(U)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from copy import copy
-
 from kfac_ref.backend import Array, cholesky_solve, eigh, eigvalsh, get_xp
 from kfac_ref.limits import check_overflow, norm
 from kfac_ref.matrices.base import SymmetricMatrix
@@ -15,9 +13,10 @@ from kfac_ref.matrices.definite import (
     check_symmetric,
     factorize,
     log_determinant,
+    power,
     rounding_error,
+    spectral_power,
 )
-from kfac_ref.matrices.dense import power
 from kfac_ref.matrices.eigen_kronecker import EigenKronecker, kronecker_product
 
 
@@ -33,18 +32,21 @@ class KroneckerProduct(SymmetricMatrix):
         check_symmetric(f"{what}: factor A", A)
         check_symmetric(f"{what}: factor G", G)
         check_alike(what, A, G)
-        super().__init__(A, len(A) * len(G), name)
-        self.A, self.G = A, G
+        self._set(A, G, name)
 
     @classmethod
     def semidefinite(cls, A: Array, G: Array, name: str = "") -> KroneckerProduct:
         """Factors known to be semi-definite; as DenseMatrix.semidefinite."""
         for factor, M in (("A", A), ("G", G)):
-            check_overflow(f"{name}: factor {factor}", get_xp(M).diagonal(M))
+            what = called(name, "KroneckerProduct")
+            check_overflow(f"{what}: factor {factor}", get_xp(M).diagonal(M))
         made = cls.__new__(cls)
-        SymmetricMatrix.__init__(made, A, len(A) * len(G), name)
-        made.A, made.G = A, G
+        made._set(A, G, name)
         return made
+
+    def _set(self, A: Array, G: Array, name: str) -> None:
+        SymmetricMatrix.__init__(self, A, len(A) * len(G), name)
+        self.A, self.G = A, G
 
     @property
     def storage(self) -> int:
@@ -58,7 +60,7 @@ class KroneckerProduct(SymmetricMatrix):
 
     def _solve(self, rows: Array, damping: float) -> Array:
         if damping:
-            return self._damped(damping, -1)._product(rows)
+            return self._solve_in_eigenbasis(rows, damping)
         k, d_in, d_out = len(rows), len(self.A), len(self.G)
         V = rows.reshape(k, d_in, d_out).transpose(1, 0, 2)
         # one factor after the other: the memory of the first serves the second
@@ -67,14 +69,28 @@ class KroneckerProduct(SymmetricMatrix):
         V = cholesky_solve(self._cholesky("G"), V.reshape(d_out, k * d_in))
         return V.reshape(d_out, k, d_in).transpose(1, 2, 0).reshape(k, self.size)
 
-    def power(self, exponent: float, damping: float = 0.0) -> SymmetricMatrix:
-        """A Kronecker product without damping, an EigenKronecker with damping."""
+    def _solve_in_eigenbasis(self, rows: Array, damping: float) -> Array:
+        """Return U_A [(U_A^T V U_G) / (l_A l_G^T + lambda)] U_G^T for each row vec(V).
+
+        A = U_A diag(l_A) U_A^T, G = U_G diag(l_G) U_G^T.
+        """
+        (l_A, U_A), (l_G, U_G) = eigh(self.A), eigh(self.G)
+        values = l_A[:, None] * l_G  # l_A l_G^T, (d_in, d_out)
+        error = rounding_error(values, len(l_A) + len(l_G))
+        inverse = spectral_power(values + damping, -1, damping, self.label, error)
+        V = rows.reshape(-1, *values.shape)  # (k, d_in, d_out)
+        return (U_A @ ((U_A.T @ V @ U_G) * inverse) @ U_G.T).reshape(len(V), -1)
+
+    def power(
+        self, exponent: float, damping: float = 0.0, name: str = ""
+    ) -> SymmetricMatrix:
+        """Return a Kronecker product without damping, an EigenKronecker with it."""
         exponent, damping = check_exponent(exponent), check_damping(damping)
         if damping:
-            return self._damped(damping, exponent)
+            return self._damped(damping, exponent, called(name, self.name))
         A = power(self.A, exponent, 0.0, f"factor A of {self.label}")
         G = power(self.G, exponent, 0.0, f"factor G of {self.label}")
-        return self._with(A, G, self.name)
+        return KroneckerProduct.semidefinite(A, G, called(name, self.name))
 
     def trace(self) -> float:
         xp = get_xp(self.A)
@@ -83,7 +99,7 @@ class KroneckerProduct(SymmetricMatrix):
     def logdet(self, damping: float = 0.0) -> float:
         damping = check_damping(damping)
         if damping:
-            return -self._damped(damping, -1).logdet()
+            return -self._damped(damping, -1, self.label).logdet()
         logdet_A = log_determinant(self._cholesky("A"))
         logdet_G = log_determinant(self._cholesky("G"))
         return len(self.G) * logdet_A + len(self.A) * logdet_G
@@ -99,23 +115,16 @@ class KroneckerProduct(SymmetricMatrix):
         return norm(self.A) * norm(self.G)
 
     def diagonalized(self) -> EigenKronecker:
-        """The same matrix in its eigenbasis: values l_A l_G^T, as they are computed."""
-        l_A, U_A = eigh(self.A)
-        l_G, U_G = eigh(self.G)
-        values = get_xp(l_A).outer(l_A, l_G)
-        return EigenKronecker(U_A, U_G, values, self.name)
-
-    def _with(self, A: Array, G: Array, name: str) -> KroneckerProduct:
-        """Other factors, known to be symmetric: they are not checked again."""
-        other = copy(self)
-        other.A, other.G, other.name, other._like = A, G, name, A
-        return other
+        """Return the same matrix in its eigenbasis: values l_A l_G^T, as computed."""
+        (l_A, U_A), (l_G, U_G) = eigh(self.A), eigh(self.G)
+        return EigenKronecker.orthonormal(U_A, U_G, l_A[:, None] * l_G, self.name)
 
     def _cholesky(self, letter: str) -> Array:
         return factorize(getattr(self, letter), 0.0, f"factor {letter} of {self.label}")
 
-    def _damped(self, damping: float, exponent: float) -> EigenKronecker:
-        """U_A, U_G and (l_A l_G^T + lambda)^exponent."""
+    def _damped(self, damping: float, exponent: float, name: str) -> EigenKronecker:
+        """Return U_A, U_G and (l_A l_G^T + lambda)^exponent, with their rounding."""
         E = self.diagonalized()
-        E.rounding = rounding_error(E.values, len(self.A) + len(self.G))
-        return E.power(exponent, damping)
+        rounding = rounding_error(E.values, len(self.A) + len(self.G))
+        known = EigenKronecker.orthonormal(E.U_A, E.U_G, E.values, self.label, rounding)
+        return known.power(exponent, damping, name)

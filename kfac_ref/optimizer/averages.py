@@ -31,11 +31,11 @@ from kfac_ref.errors import (
 )
 from kfac_ref.matrices import (
     BlockDiagonalMatrix,
+    ChainFactors,
     DenseMatrix,
     DiagonalMatrix,
     KroneckerProduct,
 )
-from kfac_ref.structures.block_tridiagonal import ChainFactors
 from kfac_ref.values import Value
 from kfac_ref.words import translate
 

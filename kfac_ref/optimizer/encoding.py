@@ -19,6 +19,7 @@ from kfac_ref.errors import BackendError, Unsupported, describe
 from kfac_ref.matrices import (
     BlockDiagonalMatrix,
     BlockTridiagonalInverse,
+    ChainFactors,
     DenseMatrix,
     DiagonalMatrix,
     EigenKronecker,
@@ -30,19 +31,17 @@ from kfac_ref.optimizer.baselines import AdamState, SGDState
 from kfac_ref.optimizer.hessian_free import HessianFreeState
 from kfac_ref.optimizer.natural_gradient import NaturalGradientState
 from kfac_ref.optimizer.state import Place, State
-from kfac_ref.structures.block_tridiagonal import ChainFactors
 
 MATRICES: dict[type, tuple[str, ...]] = {
     DenseMatrix: ("matrix", "name"),
     DiagonalMatrix: ("values", "name"),
     KroneckerProduct: ("A", "G", "name"),
-    EigenKronecker: ("U_A", "U_G", "values", "name"),
+    EigenKronecker: ("U_A", "U_G", "values", "name", "rounding"),
     BlockDiagonalMatrix: ("blocks", "name"),
     BlockTridiagonalInverse: ("A", "G", "A_next", "G_next", "names"),
+    ChainFactors: ("A", "G", "A_next", "G_next", "names"),
 }
-MARKS = ("damping_inside", "rounding")  # what some matrices are given after that
 RECORDS: tuple[Any, ...] = (
-    ChainFactors,
     MovingAverage,
     Place,
     State,
@@ -68,7 +67,7 @@ def encode(value: Any, arrays: list[Array]) -> Any:
     if isinstance(value, dict):
         return {"dict": {key: encode(item, arrays) for key, item in value.items()}}
     if type(value) in ATTRIBUTES:
-        names = [*ATTRIBUTES[type(value)], *(n for n in MARKS if n in vars(value))]
+        names = ATTRIBUTES[type(value)]
         parts = {name: encode(getattr(value, name), arrays) for name in names}
         return {"kind": type(value).__name__, **parts}
     try:
@@ -127,17 +126,13 @@ class Decoder:
             )
         kind = KINDS[name]
         needed = ATTRIBUTES[kind]
-        marks = [mark for mark in MARKS if mark in node and kind in MATRICES]
-        if node.keys() != {"kind", *needed, *marks}:
+        if node.keys() != {"kind", *needed}:
             raise CheckpointError(
                 f"{where}: expected the parts {', '.join(needed)} of a {name}, found "
                 f"{describe(', '.join(node))}"
             )
         parts = [self.decode(node[part], f"{where}.{part}") for part in needed]
         try:
-            made = kind(*parts)
+            return kind(*parts)
         except Exception as error:  # a forged file may fail anywhere
             raise CheckpointError(f"{where}: not a {name}: {error}") from error
-        for mark in marks:
-            setattr(made, mark, node[mark])
-        return made

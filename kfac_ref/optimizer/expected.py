@@ -22,6 +22,7 @@ from kfac_ref.errors import (
 )
 from kfac_ref.matrices import (
     BlockDiagonalMatrix,
+    ChainFactors,
     DenseMatrix,
     DiagonalMatrix,
     EigenKronecker,
@@ -35,7 +36,6 @@ from kfac_ref.optimizer.baselines import AdamState, SGDState
 from kfac_ref.optimizer.hessian_free import HessianFreeState
 from kfac_ref.optimizer.natural_gradient import NaturalGradientState
 from kfac_ref.optimizer.state import Place, State
-from kfac_ref.structures.block_tridiagonal import ChainFactors
 from kfac_ref.values import Value
 
 STATES: dict[str, Any] = {
@@ -181,7 +181,6 @@ def inverse(where: str, value: Any, fit: Fit) -> None:
         )
     for part in [value, *getattr(value, "blocks", [])]:
         _check_kind(f"{where}.name", part.name, str)
-        _check_kind(f"{where}.damping_inside", part.damping_inside, bool)
         size(f"{where}.rounding", getattr(part, "rounding", 0.0), fit)
 
 

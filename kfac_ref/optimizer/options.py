@@ -25,28 +25,23 @@ lambda_rule, no gamma_every), and `position_share` where no positions are shared
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from kfac_ref.damping import (
-    RULES,
     by_kind,
     factored_tikhonov,
+    make_rule,
     same_on_each_factor,
     tikhonov,
 )
 from kfac_ref.errors import (
-    KfacTypeError,
     Unsupported,
     ValueRangeError,
     choose,
-    describe,
-    is_function,
     require,
 )
 from kfac_ref.exact.products import PRODUCTS
-from kfac_ref.matrices import SymmetricMatrix
 from kfac_ref.network import Network, check_network
 from kfac_ref.optimizer.arguments import check_lambda_rule
 from kfac_ref.optimizer.averages import MovingAverage, make_average
@@ -141,7 +136,7 @@ class Options(Value):
             ("matrix", translate("matrix", self.matrix, (*PRODUCTS, "approximation"))),
             ("average", make_average("average", self.average)),
             ("iterates", make_average("iterates", self.iterates)),
-            ("damping_rule", _rule(self.damping_rule)),
+            ("damping_rule", make_rule(self.damping_rule, "damping_rule")),
         ):
             object.__setattr__(self, name, value)
 
@@ -224,22 +219,3 @@ class Options(Value):
     def adapts(self, step: int) -> bool:
         """Is lambda up for a change after this step?"""
         return self.lambda_rule is not None and self.lambda_rule.due(step)
-
-
-def _rule(given: Any) -> Callable[[Any, float], SymmetricMatrix]:
-    """The damping rule of that name, or the function that was given."""
-    if isinstance(given, str):
-        name = translate("damping rule", given, RULES, "damping_rule")
-        if name == "separate":
-            raise ValueRangeError(
-                "damping_rule 'separate': its numbers are its own, and not lambda_; "
-                "expected damping_rule=lambda matrix, damping: separate(matrix, "
-                "activations=..., errors=...), with lambda_rule=None and gamma_every=0"
-            )
-        return RULES[name]
-    if not is_function(given):
-        raise KfacTypeError(
-            "damping_rule: expected a function of a matrix and lambda, or one of "
-            f"{', '.join(RULES)}; found {describe(given)}"
-        )
-    return given

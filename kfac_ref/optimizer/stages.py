@@ -37,7 +37,6 @@ from kfac_ref.matrices import BlockTridiagonalInverse, SymmetricMatrix
 from kfac_ref.network import Linearization, Network
 from kfac_ref.optimizer.subsampling import check_share
 from kfac_ref.quadratic_model import QuadraticModel
-from kfac_ref.structures.block_tridiagonal import ChainFactors
 from kfac_ref.words import translate
 
 CLIPS = ("fisher", "fisher_no_rate", "euclidean")
@@ -84,9 +83,7 @@ def subset_stage(
 def damping_stage(
     average: Any, damping: float, rule: Callable[[Any, float], SymmetricMatrix]
 ) -> SymmetricMatrix:
-    """The averaged curvature, damped by the rule; of a chain, each diagonal block."""
-    if isinstance(average, ChainFactors):
-        return average.damped(lambda block: rule(block, damping))
+    """Return the averaged curvature, damped by the rule."""
     damped = rule(average, damping)
     check_kind("damping_rule", damped, SymmetricMatrix, "as tikhonov gives it")
     return damped

@@ -18,7 +18,6 @@ from kfac_ref.network import Linearization, Network
 from kfac_ref.optimizer.subsampling import subsample_positions
 from kfac_ref.pairs import Pairs, propagate
 from kfac_ref.structures import STRUCTURES, make_structure
-from kfac_ref.structures.block_tridiagonal import chain_factors
 from kfac_ref.words import translate
 
 TOGETHER = ("full", "block_tridiagonal")  # structures of all layers at once
@@ -50,9 +49,7 @@ def statistics_stage(
         return subsample_positions(pairs, position_share, rng)
 
     if structures[0] in TOGETHER:
-        pairs = pairs_of(estimates[0])
-        chain = structures[0] == "block_tridiagonal"  # damped later, for it is averaged
-        return chain_factors(pairs) if chain else make_structure("full", pairs)
+        return make_structure(structures[0], pairs_of(estimates[0]))
     blocks: list[Any] = [None] * len(structures)
     for one in _distinct(estimates):
         pairs = pairs_of(one)

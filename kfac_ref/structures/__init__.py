@@ -8,7 +8,7 @@ Each function turns pairs (a, g) into a structured matrix:
     kronecker              A (x) G                         Martens & Grosse 2015, 3.1
     eigenvalue_corrected   its eigenbasis, F's second moments in it   George et al. 2018
     best_kronecker         argmin ||F_ll - X (x) Y||_F     Van Loan & Pitsianis 1993
-    block_tridiagonal      the inverse has three bands     Martens & Grosse 2015, 4.3
+    block_tridiagonal      neighbours, too: damped, its inverse has three bands    4.3
 
 where A = 1/N sum_nt a a^T and G = 1/(N T) sum_nkt g g^T (Grosse & Martens 2016).
 """
@@ -79,8 +79,8 @@ def curvature(
 ) -> SymmetricMatrix:
     """Questions 1 and 2 in one call: `make_structure(structure, propagate(...))`.
 
-    `options` go to the structure: block_tridiagonal needs `damping`. Any estimate goes
-    with any structure. Mean over the examples of the batch x.
+    `options` go to the structure. Any estimate goes with any structure. Mean over the
+    examples of the batch x. Of 'block_tridiagonal' the undamped factors come back.
     """
     function = STRUCTURES[translate("structure", structure, STRUCTURES)]
     where = f"curvature, structure {structure!r}"

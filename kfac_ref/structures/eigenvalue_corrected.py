@@ -25,7 +25,7 @@ def eigenvalue_corrected(pairs: Pairs) -> BlockDiagonalMatrix:
     values = second_moments(rotated(pairs, U_A, U_G))
     errors = [rounding_error(v, sum(v.shape)) for v in values]
     named = zip(U_A, U_G, values, pairs.names, errors, strict=True)
-    return BlockDiagonalMatrix([EigenKronecker(*block) for block in named])
+    return BlockDiagonalMatrix([EigenKronecker.orthonormal(*block) for block in named])
 
 
 @dataclass(frozen=True, eq=False)
