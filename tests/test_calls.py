@@ -13,7 +13,7 @@ import pytest
 
 import kfac_ref
 from kfac_ref.calls import OPTIONS, UNDAMPED
-from kfac_ref.damping import damp
+from kfac_ref.damping import by_kind, factored_tikhonov
 from kfac_ref.errors import KfacTypeError
 from kfac_ref.layers import ReLU, Tanh
 from kfac_ref.optimizer import (
@@ -35,7 +35,6 @@ OPTIMIZERS = (KFAC, SGD, Adam, NaturalGradient, HessianFree)
 PUBLIC = "comparison damping distributions layers matrices optimizer plotting".split()
 PASS_ON = {  # functions that take any word
     "curvature": "to the structure, and checks it",
-    "damp": "to the rule, and checks it",
     "timed": "to a function of the caller's",
     "legend_beside": "to matplotlib",
 }
@@ -191,11 +190,12 @@ def test_damping_is_the_next_step(name, xp, rng):
     given = given if name == "make_structure" else [net, params, x]
     for word in ("damping", "lambda_", "pi"):
         message = said(call, *given, **{word: 1e-3})
-        assert "damp(matrix, 'by_kind', damping=...) of kfac_ref.damping" in message
+        assert "by_kind(matrix, damping) of kfac_ref.damping" in message
         assert message.startswith(name) and "did you mean" not in message
     K = kfac_ref.curvature(net, params, x)  # what is advised
     v = net.flatten(params)
-    assert damp(K, "by_kind", damping=1e-3).solve(v).shape == v.shape
+    assert by_kind(K, damping=1e-3).solve(v).shape == v.shape
     assert K.solve(v, 1e-3).shape == v.shape
-    chained = kfac_ref.curvature(net, params, x, "block_tridiagonal", damping=1e-3)
+    chain_factors = kfac_ref.curvature(net, params, x, "block_tridiagonal")
+    chained = factored_tikhonov(chain_factors, 1e-3)
     assert chained.solve(v).shape == v.shape

@@ -22,7 +22,7 @@ import kfac_ref
 from kfac_ref import algorithm2, errors
 from kfac_ref.backend import use
 from kfac_ref.cli.arguments import Parser
-from kfac_ref.comparison import Built, Comparison, Row, comparing
+from kfac_ref.comparison import Built, Comparison, Row, comparing, entries
 from kfac_ref.damping import factored_tikhonov, tikhonov
 from kfac_ref.datasets import DatasetError, DatasetMissing
 from kfac_ref.demo import measuring, training
@@ -503,8 +503,8 @@ CASES = [
     (Run, lambda n: Run(steps(kfac(n))[0], History(*columns()))),
     # comparison
     (
-        comparing._Entry,
-        lambda n: comparing._entries(
+        entries.Entry,
+        lambda n: entries.read_entries(
             {"M": (Built(matrix("dense"), n(0.5)), factored_tikhonov)}, None
         )["M"],
     ),

@@ -1,6 +1,6 @@
 """How far an approximation is from the exact matrix: numbers, and the table of them."""
 
-from kfac_ref.comparison.comparing import Built, compare, diagonal_blocks, timed
+from kfac_ref.comparison.comparing import compare, diagonal_blocks
 from kfac_ref.comparison.distances import (
     angle,
     angle_between,
@@ -11,6 +11,7 @@ from kfac_ref.comparison.distances import (
     relative_spectral_error,
     spectral_norm,
 )
+from kfac_ref.comparison.entries import Built, timed
 from kfac_ref.comparison.table import Comparison, Row
 
 __all__ = [

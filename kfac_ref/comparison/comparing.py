@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from time import perf_counter
-from typing import Any
 
 from kfac_ref.backend import Array, get_xp
 from kfac_ref.calls import door
@@ -27,44 +26,25 @@ from kfac_ref.comparison.distances import (
     relative_frobenius_error,
     spectral_norm,
 )
-from kfac_ref.comparison.table import Comparison, Row
-from kfac_ref.damping.rules import Rule, make_rule
-from kfac_ref.errors import (
-    KfacTypeError,
-    ShapeError,
-    ValueRangeError,
-    check_finite,
-    check_names,
-    check_shape,
-    describe,
+from kfac_ref.comparison.entries import (
+    Approximation,
+    Entry,
+    check_arguments,
+    check_sizes,
+    read_entries,
+    timed,
 )
+from kfac_ref.comparison.table import Comparison, Row
+from kfac_ref.damping.rules import Rule
 from kfac_ref.limits import norm
 from kfac_ref.matrices import (
     BlockDiagonalMatrix,
-    BlockTridiagonalInverse,
     DenseMatrix,
     SymmetricMatrix,
 )
 from kfac_ref.matrices.base import check_matrix
 from kfac_ref.matrices.definite import check_damping
 from kfac_ref.values import Value
-
-
-@dataclass(frozen=True, eq=False)
-class Built(Value):
-    """A matrix, and how many seconds it took to build."""
-
-    matrix: SymmetricMatrix
-    seconds: float | None = None
-
-
-def timed(build: Callable[..., SymmetricMatrix], *args: Any, **options: Any) -> Built:
-    """Call `build(*args, **options)`, with a clock."""
-    start = perf_counter()
-    return Built(build(*args, **options), perf_counter() - start)
-
-
-Approximation = SymmetricMatrix | Built | tuple[SymmetricMatrix | Built, Rule | str]
 
 
 @door
@@ -95,9 +75,9 @@ def compare(
     damping is too small for the exact matrix or an approximation.
     """
     damping = check_damping(damping)
-    layers = _check_arguments(exact, gradient, names, progress)
-    entries = _entries(approximations, rule)
-    _check_sizes(exact, entries, gradient, layers)
+    layers = check_arguments(exact, gradient, names, progress)
+    entries = read_entries(approximations, rule)
+    check_sizes(exact, entries, gradient, layers)
     sizes = [D.size for D in gradient]
     scopes = [
         _scope(layer, F, grad, damping)
@@ -113,34 +93,6 @@ def compare(
         rows += list(_rows(name, entry, scopes, damping))
     order = [*layers, None]
     return Comparison(damping, sorted(rows, key=lambda row: order.index(row.layer)))
-
-
-@dataclass(frozen=True, eq=False)
-class _Entry(Value):
-    """An approximation, the seconds it took to build, and what damps it."""
-
-    matrix: SymmetricMatrix
-    seconds: float | None
-    rule: Rule | None  # None: exactly
-
-
-def _entries(approximations: Any, rule: Any) -> dict[str, _Entry]:
-    """Return the approximations as they are compared, each with its rule."""
-    if not isinstance(approximations, Mapping):
-        raise KfacTypeError(
-            "approximations: expected a dict of names and matrices, found "
-            f"{type(approximations).__name__}"
-        )
-    rule = None if rule is None else make_rule(rule, "rule")
-    entries = {}
-    for name, given in approximations.items():
-        own = rule
-        if isinstance(given, tuple) and len(given) == 2:
-            own = make_rule(given[1], f"rule of approximation {name!r}")
-            given = given[0]
-        built = given if isinstance(given, Built) else Built(given)
-        entries[name] = _Entry(built.matrix, built.seconds, own)
-    return entries
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +131,7 @@ def _scope(
 
 
 def _rows(
-    name: str, entry: _Entry, scopes: list[_Scope], damping: float
+    name: str, entry: Entry, scopes: list[_Scope], damping: float
 ) -> Iterator[Row]:
     """Compute the rows of one approximation."""
     whole, seconds = entry.matrix, entry.seconds
@@ -244,59 +196,3 @@ def _flat(gradient: list[Array]) -> list[Array]:
     """Return the gradient of each layer as a vector, and the whole of it."""
     vectors = [D.reshape(-1) for D in gradient]
     return [*vectors, get_xp(*vectors).concatenate(vectors)]
-
-
-def _check_arguments(exact: Any, gradient: Any, names: Any, progress: Any) -> list[str]:
-    """Raise for arguments of the wrong kind; return the names of the layers."""
-    check_matrix("exact", exact)
-    if not isinstance(gradient, list | tuple):
-        raise KfacTypeError(
-            "gradient: expected a list of matrices, one for each layer, as of "
-            f"network.gradient(...); found {describe(gradient)}"
-        )
-    if names is not None:
-        check_names("names", names)
-    if not callable(progress):
-        raise KfacTypeError(
-            "progress: expected a function of a list, such as tqdm, found "
-            f"{describe(progress)}"
-        )
-    return names or [f"layer {i}" for i in range(len(gradient))]
-
-
-def _check_sizes(
-    exact: SymmetricMatrix,
-    entries: dict[str, _Entry],
-    gradient: list[Array],
-    layers: list[str],
-) -> None:
-    """Raise for arguments of `compare` that do not fit the exact matrix."""
-    if len(set(layers)) != len(gradient):
-        raise ShapeError(
-            f"names: expected {len(gradient)} different ones, one for each matrix of "
-            f"the gradient, found {', '.join(layers)}"
-        )
-    for D, layer in zip(gradient, layers, strict=True):
-        check_shape(f"gradient of {layer}", D, (None, None))
-        check_finite(f"gradient of {layer}", D)
-    if sum(D.size for D in gradient) != exact.size:
-        raise ShapeError(
-            f"gradient: expected {exact.size} numbers in all, one for each row of the "
-            f"exact matrix, found {' + '.join(str(D.size) for D in gradient)}"
-        )
-    if not entries:
-        raise ShapeError("approximations: expected at least one, found none")
-    for name, entry in entries.items():
-        check_matrix(f"approximation {name!r}", entry.matrix)
-        if entry.rule is None and isinstance(entry.matrix, BlockTridiagonalInverse):
-            raise ValueRangeError(
-                f"approximation {name!r} is damped already, and compare would damp it "
-                "again: give the chain's factors, from structure 'block_tridiagonal', "
-                "with rule=factored_tikhonov, or this matrix and its rule as a pair, "
-                "(matrix, lambda matrix, damping: matrix)"
-            )
-        if entry.matrix.size != exact.size:
-            raise ShapeError(
-                f"approximation {name!r}: expected a matrix of the size of the exact "
-                f"one, {exact.size}, found {entry.matrix.size}"
-            )

@@ -199,20 +199,22 @@ class DenseMatrix(SymmetricMatrix):
 
     def __init__(self, matrix: Array, name: str = ""):
         check_symmetric(called(name, "DenseMatrix"), matrix)
-        super().__init__(matrix, len(matrix), name)
-        self.matrix = matrix
+        self._set(matrix, name)
 
     @classmethod
     def semidefinite(cls, matrix: Array, name: str = "") -> DenseMatrix:
-        """A matrix known to be symmetric and semi-definite, by the way it was computed.
+        """Trust a matrix known to be symmetric and semi-definite, as computed.
 
         Only its diagonal is checked: M_ij^2 <= M_ii M_jj, so if that is finite, all is.
         """
         check_overflow(called(name, "DenseMatrix"), get_xp(matrix).diagonal(matrix))
         made = cls.__new__(cls)
-        SymmetricMatrix.__init__(made, matrix, len(matrix), name)
-        made.matrix = matrix
+        made._set(matrix, name)
         return made
+
+    def _set(self, matrix: Array, name: str) -> None:
+        SymmetricMatrix.__init__(self, matrix, len(matrix), name)
+        self.matrix = matrix
 
     @property
     def storage(self) -> int:

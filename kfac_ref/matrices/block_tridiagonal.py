@@ -79,7 +79,7 @@ class BlockTridiagonalInverse(SymmetricMatrix):
         return sum(M.size for M in self.A + self.G + self.A_next + self.G_next)
 
     def _to_dense(self) -> Array:
-        """F^_jj = F~_jj; for i < j F^_ij = Psi_i F^_{i+1,j}: all Kronecker products."""
+        """Set F^_jj = F~_jj; for i < j F^_ij = Psi_i F^_{i+1,j}: Kronecker products."""
         xp = get_xp(self._like)
         dense = xp.zeros(self.shape, dtype=self.dtype)
         for j in range(len(self.A)):
@@ -94,11 +94,11 @@ class BlockTridiagonalInverse(SymmetricMatrix):
         return dense
 
     def inverse_to_dense(self) -> Array:
-        """F^-1 as an array (P, P); zero outside the three bands."""
+        """Return F^-1 as an array (P, P); zero outside the three bands."""
         return self._solve(get_xp(self._like).eye(self.size, dtype=self.dtype), 0.0)
 
     def _product(self, rows: Array) -> Array:
-        """Xi^-1 Lambda^-1 Xi^-T"""
+        """Multiply by Xi^-1 Lambda^-1 Xi^-T."""
         v = self._split(rows)
         for i in range(len(v) - 1):
             v[i + 1] = v[i + 1] + self._psi_transpose(i, v[i])
@@ -108,7 +108,7 @@ class BlockTridiagonalInverse(SymmetricMatrix):
         return self._join(v)
 
     def _solve(self, rows: Array, damping: float) -> Array:
-        """Xi^T Lambda Xi"""
+        """Multiply by Xi^T Lambda Xi."""
         if damping:
             return super()._solve(rows, damping)
         v = self._split(rows)
@@ -188,7 +188,7 @@ def _check_factors(
 def _regress(
     letter: str, M: list, M_next: list, names: list[str]
 ) -> tuple[list[Array], list[Array]]:
-    """Psi_i = M_ij M_jj^-1 with j = i + 1, and what it explains of M_ii: Psi_i M_ji.
+    """Return Psi_i = M_ij M_jj^-1, j = i + 1, and what it explains: Psi_i M_ji.
 
     Nothing explains the last layer: zero.
     """

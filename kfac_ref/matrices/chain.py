@@ -44,7 +44,7 @@ class ChainFactors(SymmetricMatrix):
         G_next: Sequence[Array],
         names: Sequence[str],
     ) -> ChainFactors:
-        """Factors known to be those of a chain, by the way they were computed."""
+        """Trust factors known to be those of a chain, by the way they were computed."""
         made = cls.__new__(cls)
         made._set(A, G, A_next, G_next, names)
         return made

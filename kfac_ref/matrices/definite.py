@@ -32,14 +32,14 @@ EXPONENTS = (-1, -0.5, 0.5, 1)
 
 
 def called(name: str, kind: str) -> str:
-    """What a matrix is called in messages: its name, else its kind. KfacTypeError."""
+    """Return what messages call a matrix: its name, else its kind. KfacTypeError."""
     if not isinstance(name, str):
         raise KfacTypeError(f"name: expected words, found {describe(name)}")
     return name or kind
 
 
 def check_damping(damping: float) -> float:
-    """lambda as Python's float, finite and >= 0; ValueRangeError."""
+    """Return lambda as Python's float; ValueRangeError unless finite and >= 0."""
     try:
         value = check_number("damping", damping)
     except (KfacTypeError, ValueRangeError):
@@ -52,7 +52,7 @@ def check_damping(damping: float) -> float:
 
 
 def check_exponent(exponent: float) -> float:
-    """One of the powers that K-FAC uses, as Python's float; ValueRangeError."""
+    """Return the exponent as Python's float; ValueRangeError unless in EXPONENTS."""
     is_number = not isinstance(exponent, bool) and not getattr(exponent, "ndim", 0)
     if not is_number or exponent not in EXPONENTS:
         raise ValueRangeError(
@@ -63,7 +63,7 @@ def check_exponent(exponent: float) -> float:
 
 
 def check_floats(what: str, array: Array) -> None:
-    """ShapeError or ValueRangeError unless finite float32 or float64, and not empty."""
+    """Raise ShapeError or ValueRangeError unless finite floats, at least one."""
     _check_kind(what, array)
     check_finite(what, array)
 
@@ -78,7 +78,7 @@ def _check_kind(what: str, array: Array) -> None:
 
 
 def check_alike(what: str, *arrays: Array) -> None:
-    """BackendError or ValueRangeError unless of one backend and one dtype."""
+    """Raise BackendError or ValueRangeError unless of one backend and one dtype."""
     get_xp(*arrays)
     dtypes = sorted({array.dtype.name for array in arrays})
     if len(dtypes) > 1:
@@ -89,9 +89,9 @@ def check_alike(what: str, *arrays: Array) -> None:
 
 
 def check_vector(what: str, v: Array, size: int, like: Array) -> None:
-    """The door of all products and solves: what a matrix with `like` inside can take.
+    """Check what a matrix with `like` inside multiplies or solves for.
 
-    ShapeError, BackendError, ValueRangeError or NotFinite unless v is (size,) or
+    Raises ShapeError, BackendError, ValueRangeError or NotFinite unless v is (size,) or
     (size, k), of the backend and the dtype of `like`, and finite. That is one pass over
     v; inside, `_product` and `_solve` are called, which do not look.
     """
@@ -116,7 +116,7 @@ def check_vector(what: str, v: Array, size: int, like: Array) -> None:
 
 
 def check_symmetric(what: str, matrix: Array) -> None:
-    """ShapeError or ValueRangeError unless `matrix` is square, finite and symmetric.
+    """Raise ShapeError or ValueRangeError unless square, finite and symmetric.
 
     Entries may differ from their mirror image by 1000 eps of the largest: what rounding
     leaves in a sum over a million examples. Factorisations read one triangle only.
@@ -135,7 +135,7 @@ def check_symmetric(what: str, matrix: Array) -> None:
 
 
 def _asymmetry(matrix: Array) -> tuple[float, float]:
-    """max |M - M^T| and max |M|, or NaN where a number is not finite.
+    """Return max |M - M^T| and max |M|, or NaN if a number is not finite.
 
     Tile by tile, above the diagonal: a tile and its mirror image stay in cache, and
     no second matrix of that size is needed.
@@ -154,7 +154,7 @@ def _asymmetry(matrix: Array) -> tuple[float, float]:
 
 
 def add_to_diagonal(matrix: Array, damping: float) -> Array:
-    """matrix + lambda I; with lambda = 0 the same array."""
+    """Return matrix + lambda I; if lambda = 0, the same array."""
     if damping == 0:
         return matrix
     damped = matrix.copy()  # contiguous, so the reshape is a view of it
@@ -164,7 +164,7 @@ def add_to_diagonal(matrix: Array, damping: float) -> Array:
 
 
 def factorize(matrix: Array, damping: float, where: str) -> Array:
-    """Lower Cholesky factor of matrix + lambda I, or NotPositiveDefinite.
+    """Return the lower Cholesky factor of matrix + lambda I; NotPositiveDefinite.
 
     The eigenvalues that the error names are computed only after a failure.
     """
@@ -177,7 +177,7 @@ def factorize(matrix: Array, damping: float, where: str) -> Array:
 
 
 def log_determinant(L: Array) -> float:
-    """log det(L L^T)."""
+    """Return log det(L L^T)."""
     xp = get_xp(L)
     return 2 * float(xp.sum(xp.log(xp.diagonal(L))))
 
@@ -185,7 +185,7 @@ def log_determinant(L: Array) -> float:
 def spectral_power(
     values: Array, exponent: float, damping: float, where: str, rounding: float = 0.0
 ) -> Array:
-    """Eigenvalues (lambda already added) to a power; `rounding` is their error.
+    """Raise eigenvalues (lambda already added) to a power; `rounding` is their error.
 
     The negative powers need values above `rounding`. The root counts those between
     -rounding and rounding as zero. Otherwise NotPositiveDefinite.
@@ -203,13 +203,13 @@ def spectral_power(
 
 
 def rounding_error(values: Array, size: int) -> float:
-    """size * eps * (largest absolute value): the error of computed eigenvalues."""
+    """Return size * eps * (largest absolute value): the error of eigenvalues."""
     xp = get_xp(values)
     return size * float(xp.finfo(values.dtype).eps) * float(xp.max(xp.abs(values)))
 
 
 def power(matrix: Array, exponent: float, damping: float, where: str) -> Array:
-    """(matrix + lambda I)^exponent, as X X^T or X^T X, so that it is symmetric."""
+    """Return (matrix + lambda I)^exponent, as X X^T or X^T X, so it is symmetric."""
     check_room(where, len(matrix), matrix, copies=2)
     if exponent == 1:
         return add_to_diagonal(matrix, damping)

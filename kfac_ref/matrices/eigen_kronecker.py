@@ -59,7 +59,7 @@ class EigenKronecker(SymmetricMatrix):
         name: str = "",
         rounding: float = 0.0,
     ) -> EigenKronecker:
-        """Eigenvectors known to be orthonormal, as those of `eigh`: not checked."""
+        """Trust eigenvectors known to be orthonormal, as those of `eigh`."""
         check_overflow(f"{called(name, 'EigenKronecker')}: values", values)
         made = cls.__new__(cls)
         made._set(U_A, U_G, values, name, rounding)

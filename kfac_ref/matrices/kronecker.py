@@ -36,7 +36,10 @@ class KroneckerProduct(SymmetricMatrix):
 
     @classmethod
     def semidefinite(cls, A: Array, G: Array, name: str = "") -> KroneckerProduct:
-        """Factors known to be semi-definite; as DenseMatrix.semidefinite."""
+        """Trust factors known to be symmetric and semi-definite.
+
+        Only their diagonals are checked, as in DenseMatrix.semidefinite.
+        """
         for factor, M in (("A", A), ("G", G)):
             what = called(name, "KroneckerProduct")
             check_overflow(f"{what}: factor {factor}", get_xp(M).diagonal(M))

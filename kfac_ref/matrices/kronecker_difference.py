@@ -76,7 +76,7 @@ class KroneckerDifference(SymmetricMatrix):
 
 
 def _diagonalize(A: Array, C: Array, where: str) -> tuple[Array, Array, float]:
-    """K and s with K^T A K = I, K^T C K = diag(s); and log det A."""
+    """Return K and s with K^T A K = I, K^T C K = diag(s); and log det A."""
     L = factorize(A, 0.0, where)
     half = solve_triangular(L, C)  # L^-1 C
     s, E = eigh(solve_triangular(L, half.T))  # of L^-1 C L^-T
