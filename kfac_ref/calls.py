@@ -65,8 +65,8 @@ UNDAMPED = (
 )  # fmt: skip
 DAMPING = ("damping", "lambda_", "damping_rule", "pi")
 NEXT = (
-    "a matrix is damped after it is made: by_kind(matrix, damping) of kfac_ref.damping, "
-    "or, where it is solved with, matrix.solve(v, damping); "
+    "a matrix is damped after it is made: by_kind(matrix, damping) of "
+    "kfac_ref.damping, or, where it is solved with, matrix.solve(v, damping); "
 )
 
 
