@@ -23,7 +23,7 @@ def assigned(tree):
                 if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
                     yield function.name, node.lineno
                 name = getattr(getattr(node, "func", None), "id", "")
-                if name in ("setattr", "copy", "deepcopy", "replace"):
+                if name in ("setattr", "copy", "deepcopy"):
                     yield function.name, node.lineno
 
 

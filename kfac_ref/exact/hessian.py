@@ -53,9 +53,6 @@ class HessianProduct(SymmetricMatrix):
         """How many numbers define the matrix: parameters, inputs and labels."""
         return sum(W.size for W in self.at.params) + self.at.x.size
 
-    def power(self, exponent: float, damping: float = 0.0) -> SymmetricMatrix:
-        return DenseMatrix(self.to_dense(), self.label).power(exponent, damping)
-
     def _loss(self, theta: Array) -> Array:
         """The loss as a function of what the derivatives are taken by."""
         network, params, block = self.at.network, self.at.params, self.block

@@ -25,7 +25,7 @@ from kfac_ref.errors import (
     check_kind,
     not_written,
 )
-from kfac_ref.matrices import DenseMatrix, SymmetricMatrix
+from kfac_ref.matrices import SymmetricMatrix
 from kfac_ref.matrices.definite import check_vector
 from kfac_ref.network import Linearization, Network
 from kfac_ref.pairs import MEMORY
@@ -81,9 +81,6 @@ class CurvatureProduct(SymmetricMatrix):
         """A function of rows (m, size), of a vector or of columns."""
         check_vector(f"vector for {self.label}", v, size, self._like)
         return on_rows(function, v)
-
-    def power(self, exponent: float, damping: float = 0.0) -> SymmetricMatrix:
-        return DenseMatrix(self.to_dense(), self.label).power(exponent, damping)
 
     def _product(self, rows: Array) -> Array:
         """J^T (matrix at the outputs) J v, for every row v."""
