@@ -2,8 +2,8 @@
 
 Every point is one training from a start that the race does not have (seed 100), on so
 many IMAGES in all, in batches of any size: a smaller batch has more updates. The point
-with the lowest final loss is what kfac_ref/races/contestants.py takes. After each point
-tuning/autoencoder_FORM.json is written, and what is in it is not run again.
+with the lowest final loss is what examples/autoencoder/contestants.py takes. After each
+point tuning/autoencoder_FORM.json is written; what is in it is not run again.
 
 The three axes of a grid are not multiplied out: from the best point so far we went one
 step along each axis, both ways, until none was better. `--point` measures one more.
@@ -13,17 +13,16 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from kfac_ref.errors import KfacError
-from kfac_ref.extras import optional
+from kfac_ref.examples.autoencoder.contestants import MAKERS
+from kfac_ref.examples.autoencoder.problem import make_problem
+from kfac_ref.examples.contest import Contestant, follow
+from kfac_ref.examples.running import one_thread
 from kfac_ref.files import write_whole
-from kfac_ref.optimizer import train
-from kfac_ref.races.autoencoder import make_problem
-from kfac_ref.races.contestants import MAKERS
 
 SEED = 100
 WATCHES = 8  # so often is the loss looked at
@@ -36,29 +35,18 @@ Point = list[float]  # rate and momentum or beta_1, or lambda and its floor; bat
 
 def measure(form: str, name: str, point: Point) -> dict[str, Any]:
     """The watched losses; none where the training diverges."""
-    problem = make_problem(form)
-    params, rng = problem.start(SEED)
+    problem = replace(make_problem(form), seed=SEED)
     first, second, batch = point
     updates = round(IMAGES[form][name] / batch)
-    error, losses = None, []
-    with np.errstate(over="ignore"):
-        try:
-            run = train(
-                MAKERS[name](problem.network, first, second),
-                params,
-                (problem.x, problem.x),
-                batch,
-                rng,
-                updates=updates,
-                evaluation=(problem.watched, problem.watched),
-                evaluate_every=updates // WATCHES,
-                progress=False,
-            )
-            found = run.history.evaluation
-            losses = [round(float(loss), 3) for loss in found[~np.isnan(found)]]
-        except KfacError as raised:
-            error = str(raised)
-    return {"point": point, "losses": losses, "error": error}
+    optimizer = MAKERS[name](problem.network, first, second)
+    every = updates // WATCHES
+    contestant = Contestant(optimizer, int(batch), updates, "", every)
+    try:
+        *_, course = follow(problem, contestant)
+    except KfacError as error:
+        return {"point": point, "losses": [], "error": str(error)}
+    losses = [round(float(loss), 3) for loss in course["loss"]]
+    return {"point": point, "losses": losses, "error": None}
 
 
 def results(form: str) -> dict[str, Any]:
@@ -100,5 +88,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with optional("threadpoolctl", "timing with one thread").threadpool_limits(1):
+    with one_thread():
         main()

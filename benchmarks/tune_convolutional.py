@@ -1,4 +1,6 @@
-"""Learning rates of race 3: `python -m benchmarks.tune_convolutional [CONTESTANT ...]`.
+"""Learning rates of the convolutional race: `python -m benchmarks.tune_convolutional`.
+
+Contestants may be named after it; all of them are tuned if none is.
 
 Every learning rate of a grid trains as long as the race does, from other starts and
 other splits of the digits than the race's (seeds 1, 2, 3). The best has the lowest
@@ -14,14 +16,10 @@ import sys
 from pathlib import Path
 
 from kfac_ref.errors import choose
-from kfac_ref.extras import optional
-from kfac_ref.races.convolutional import (
-    CONTESTANTS,
-    DIVERGED,
-    Problem,
-    compete,
-    make_problem,
-)
+from kfac_ref.examples.contest import DIVERGED, follow
+from kfac_ref.examples.convolutional.contestants import MAKERS, contestant
+from kfac_ref.examples.convolutional.problem import Problem, make_problem
+from kfac_ref.examples.running import one_thread
 
 RESULTS = Path(__file__).parent / "tuning" / "convolutional.json"
 SEEDS, UPDATES = [1, 2, 3], 100
@@ -32,13 +30,14 @@ GRIDS = {
 }
 
 
-def final_loss(name: str, problem: Problem, rate: float, seed: int) -> float | None:
+def final_loss(name: str, problem: Problem, rate: float) -> float | None:
     """The training loss at the end; None after a divergence."""
+    who = contestant(name, problem.network, rate, UPDATES, every=UPDATES)
     try:
-        result = compete(name, problem, rate, seed, UPDATES, every=UPDATES)
+        *_, course = follow(problem, who)
     except DIVERGED:
         return None
-    return float(f"{result.loss[-1]:.4g}")
+    return float(f"{course['loss'][-1]:.4g}")
 
 
 def score(losses: list[float | None]) -> float:
@@ -51,10 +50,10 @@ def score(losses: list[float | None]) -> float:
 
 def tune(name: str) -> dict:
     """The final losses for every rate, and the best rate."""
-    problems = {seed: make_problem("digits", seed) for seed in SEEDS}
+    problems = [make_problem("digits", seed) for seed in SEEDS]
     losses: dict[float, list[float | None]] = {}
     for rate in GRIDS[name]:
-        losses[rate] = [final_loss(name, problems[s], rate, s) for s in SEEDS]
+        losses[rate] = [final_loss(name, problem, rate) for problem in problems]
         print(f"{name}, learning rate {rate:g}: {losses[rate]}", flush=True)
     best = min(losses, key=lambda rate: score(losses[rate]))
     if best in (GRIDS[name][0], GRIDS[name][-1]):
@@ -63,15 +62,15 @@ def tune(name: str) -> dict:
 
 
 def main(names: list[str]) -> None:
-    for name in [choose("contestant", n, CONTESTANTS) for n in names or CONTESTANTS]:
+    for name in [choose("contestant", n, MAKERS) for n in names or MAKERS]:
         tuned = tune(name)
         results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
         results[name] = tuned
-        ordered = {name: results[name] for name in CONTESTANTS if name in results}
+        ordered = {name: results[name] for name in MAKERS if name in results}
         content = {"updates": UPDATES, "seeds": SEEDS} | ordered
         RESULTS.write_text(json.dumps(content, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    with optional("threadpoolctl", "timing with one thread").threadpool_limits(1):
+    with one_thread():
         main(sys.argv[1:])

@@ -22,10 +22,10 @@ from pathlib import Path
 from statistics import fmean as mean
 from typing import Any
 
-from kfac_ref.errors import NotPositiveDefinite
-from kfac_ref.optimizer import TrainingDiverged
-from kfac_ref.races.lbann import make_job, write_json
-from kfac_ref.races.lbann_settings import KfacSettings, Settings
+from kfac_ref.examples.contest import DIVERGED, follow
+from kfac_ref.examples.lbann.settings import KfacSettings, Settings
+from kfac_ref.examples.lbann.training import make_contestant, make_problem
+from kfac_ref.examples.running import write_json
 
 HERE = Path(__file__).parent / "tuning"
 ADAM = (1e-4, 3e-4, 1e-3, 2e-3, 3e-3, 5e-3, 1e-2, 3e-2, 1e-1)  # learning rates
@@ -64,11 +64,12 @@ def key(settings: Settings) -> Point:
 
 def measure(settings: Settings) -> tuple[float | None, ...]:
     """NUMBERS of the last epoch; None for each after a divergence."""
+    problem = make_problem(settings)
     try:
-        *_, last = make_job(settings).epochs()
-    except (TrainingDiverged, NotPositiveDefinite):
+        *_, course = follow(problem, make_contestant(settings, problem))
+    except DIVERGED:
         return (None,) * len(NUMBERS)
-    return tuple(getattr(last, name) for name in NUMBERS)
+    return tuple(course.rows[-1][name] for name in NUMBERS)
 
 
 def fill(points: list[Point], settings: Settings) -> Iterator[Point]:

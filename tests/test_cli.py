@@ -14,8 +14,9 @@ import pytest
 import kfac_ref.cli.commands as cli
 from kfac_ref.backend import current
 from kfac_ref.cli import main
-from kfac_ref.demo import measuring, reporting
-from kfac_ref.demo.problem import Settings
+from kfac_ref.examples import running
+from kfac_ref.examples.demo import measuring, reporting
+from kfac_ref.examples.demo.problem import Settings
 from test_demo import write_mnist
 
 TINY = ["--net", "5-3", "--steps", "1"]
@@ -24,7 +25,7 @@ TINY = ["--net", "5-3", "--steps", "1"]
 @pytest.fixture
 def quick(monkeypatch):
     """Without the figures, and with few sampled labels."""
-    monkeypatch.setattr(reporting, "save", lambda figure, path: None)
+    monkeypatch.setattr(running, "save", lambda figure, path: None)
     monkeypatch.setattr(reporting, "heat_maps", lambda *args: None)
     monkeypatch.setattr(measuring, "SAMPLES", [1, 2])
 

@@ -15,14 +15,14 @@ from pathlib import Path
 import pytest
 
 import kfac_ref
-from kfac_ref import races
 from kfac_ref.cli import arguments, demo, gpu, main, race, train
 from kfac_ref.cli.commands import make_parser
-from kfac_ref.demo import Settings as DemoSettings
 from kfac_ref.errors import KfacError
-from kfac_ref.races import convolutional
-from kfac_ref.races.lbann_settings import KfacSettings
-from kfac_ref.races.lbann_settings import Settings as LbannSettings
+from kfac_ref.examples.autoencoder import race as autoencoder
+from kfac_ref.examples.convolutional import race as convolutional
+from kfac_ref.examples.demo import Settings as DemoSettings
+from kfac_ref.examples.lbann.settings import KfacSettings
+from kfac_ref.examples.lbann.settings import Settings as LbannSettings
 
 VALUES = ["0", "-1", "1", "0.5", "nan", "inf", "-inf", "1e400", "much", ""]
 COUNT, FROM_0 = {"1"}, {"0", "1"}  # of VALUES, what is taken
@@ -35,7 +35,7 @@ TAKEN = {
     ("demo", "net"): (COUNT, lambda net: DemoSettings(hidden=net)),
     ("demo", "seed"): (FROM_0, DemoSettings),
     ("demo", "damping"): (POSITIVE, DemoSettings),
-    (AUTOENCODER, "seeds"): (COUNT, races.autoencoder_race.Settings),
+    (AUTOENCODER, "seeds"): (COUNT, autoencoder.Settings),
     (CONVOLUTIONAL, "seed"): (FROM_0, convolutional.Settings),
     (CONVOLUTIONAL, "updates"): (COUNT, convolutional.Settings),
     ("train", "learning_rate"): (POSITIVE, LbannSettings),
@@ -80,8 +80,8 @@ def begun(monkeypatch):
     """What is run, without doing it."""
     seen = []
     for place in (
-        (demo, "run"), (gpu, "run"), (race.autoencoder_race, "run"),
-        (race.convolutional_record, "run"), (train.lbann, "run"),
+        (demo, "run"), (gpu, "run"), (race.autoencoder, "run"),
+        (race.convolutional, "run"), (train.lbann, "run"),
         (train.lbann_race, "run"),
     ):  # fmt: skip
         monkeypatch.setattr(*place, lambda *args: seen.append(args))

@@ -8,8 +8,7 @@ import pytest
 
 import kfac_ref.cli.race as command
 from kfac_ref.cli import main
-from kfac_ref.races import convolutional as race
-from kfac_ref.races import convolutional_record as record
+from kfac_ref.examples.convolutional import race as record
 from test_cli import failing
 from test_demo import write_mnist
 
@@ -19,7 +18,7 @@ RACE = ["race", "convolutional"]
 @pytest.fixture
 def slow_and_sure(monkeypatch):
     """Rates at which nobody diverges on labels that mean nothing."""
-    rates = dict(zip(race.RATES, (0.0002, 0.02, 0.001), strict=True))
+    rates = dict(zip(record.RATES, (0.0002, 0.02, 0.001), strict=True))
     monkeypatch.setattr(record, "RATES", rates)
 
 
@@ -86,9 +85,9 @@ def test_the_same_seed_gives_the_same_numbers(tmp_path, folder, slow_and_sure):
 
 def test_digits_are_the_default(monkeypatch):
     seen = []
-    monkeypatch.setattr(command.convolutional_record, "run", seen.append)
+    monkeypatch.setattr(command.convolutional, "run", seen.append)
     assert main(RACE) == 0
-    assert seen == [race.Settings()] and seen[0].data == "digits"
+    assert seen == [record.Settings()] and seen[0].data == "digits"
 
 
 def test_help_names_every_option_with_its_default(capsys):

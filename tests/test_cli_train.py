@@ -9,10 +9,10 @@ import pytest
 
 import kfac_ref.cli.train as command
 from kfac_ref.cli import main
-from kfac_ref.races import lbann_models
-from kfac_ref.races.lbann_settings import KfacSettings, Settings
+from kfac_ref.examples.lbann import models as lbann_models
+from kfac_ref.examples.lbann.settings import KfacSettings, Settings
 from test_cli import failing
-from test_races_lbann import write_images
+from test_example_lbann import write_images
 
 KFAC = ["--optimizer", "sgd", "--learning-rate", "0.1", "--kfac"]
 

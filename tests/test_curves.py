@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from importlib import import_module
 
 import numpy as np
 import pytest
 
 from helpers import assert_exact
-from kfac_ref.curves import BRUSH, CHUNK, DOTS, MARGIN, curves
+from kfac_ref.datasets.curves import BRUSH, CHUNK, DOTS, MARGIN, curves
 from kfac_ref.errors import ValueRangeError
 
 SIDE = 13
@@ -74,7 +75,7 @@ def test_intensities_lie_between_0_and_1_and_reach_both():
 
 def test_the_generator_decides_and_chunks_do_not(monkeypatch):
     many = curves(CHUNK + 3, np.random.default_rng(7), 5)
-    monkeypatch.setattr("kfac_ref.curves.CHUNK", 17)
+    monkeypatch.setattr(import_module("kfac_ref.datasets.curves"), "CHUNK", 17)
     assert_exact(curves(CHUNK + 3, np.random.default_rng(7), 5), many)
     other = curves(3, np.random.default_rng(8), 5)
     assert np.abs(other - many[:3]).max() > 0.1

@@ -14,20 +14,19 @@ import specification
 from helpers import assert_exact, host, relative_error
 from kfac_ref.comparison.table import Comparison, Row
 from kfac_ref.datasets import DatasetError, DatasetMissing
-from kfac_ref.demo import measuring
-from kfac_ref.demo import problem as problem_module
-from kfac_ref.demo.problem import (
+from kfac_ref.errors import ExtraMissing, NotPositiveDefinite, ShapeError
+from kfac_ref.examples import running
+from kfac_ref.examples.demo import measuring
+from kfac_ref.examples.demo.problem import (
     LARGEST,
     Problem,
     Settings,
     TooLarge,
     check_size,
     make_problem,
-    progress,
 )
-from kfac_ref.demo.reporting import summarize, summarize_sampling
-from kfac_ref.demo.training import Training, kfac_step, train
-from kfac_ref.errors import ExtraMissing, NotPositiveDefinite, ShapeError
+from kfac_ref.examples.demo.reporting import summarize, summarize_sampling
+from kfac_ref.examples.demo.training import Training, kfac_step, train
 from kfac_ref.pairs import propagate
 
 LAMBDA = 0.07
@@ -115,13 +114,13 @@ def test_nets_that_are_too_large_are_refused_with_the_number():
 
 def test_without_tqdm_the_error_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "tqdm", None)
-    assert progress([3, 1], "nobody is looking") == [3, 1]
-    monkeypatch.setattr(problem_module, "watched", lambda: True)
+    assert running.progress([3, 1], "nobody is looking") == [3, 1]
+    monkeypatch.setattr(running, "watched", lambda: True)
     with pytest.raises(ExtraMissing, match=r"tqdm is needed.*pip install tqdm$"):
-        progress([], "nothing")
+        running.progress([], "nothing")
     monkeypatch.undo()
-    monkeypatch.setattr(problem_module, "watched", lambda: True)
-    assert [*progress([3, 1], "something")] == [3, 1]
+    monkeypatch.setattr(running, "watched", lambda: True)
+    assert [*running.progress([3, 1], "something")] == [3, 1]
 
 
 # Training

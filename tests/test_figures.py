@@ -24,6 +24,9 @@ import kfac_ref
 import legible
 from kfac_ref.comparison.table import Comparison, Row
 from kfac_ref.errors import NotFinite, ShapeError, ValueRangeError
+from kfac_ref.examples.contest import Course
+from kfac_ref.examples.convolutional import race as convolutional_record
+from kfac_ref.examples.lbann import race as lbann_race
 from kfac_ref.matrices import DenseMatrix, KroneckerProduct
 from kfac_ref.optimizer.training import History
 from kfac_ref.plotting import (
@@ -46,8 +49,6 @@ from kfac_ref.plotting import (
     training_figure,
 )
 from kfac_ref.plotting.words import shortened
-from kfac_ref.races import convolutional_record, lbann_race
-from kfac_ref.races.convolutional import Result
 
 ROOT = Path(__file__).resolve().parent.parent
 LONG = ("a layer of a network with a name that does not end, " * 4)[:200]
@@ -118,10 +119,11 @@ def of_comparison(names):
 
 
 def of_convolutional(names):
-    n = np.arange(5)
-    result = Result(10 * n, 0.1 * n, np.exp(-n - 0.0), 1 - np.exp(-n - 1.0))
+    columns = "update", "seconds", "loss", "accuracy"
+    rows = [(10 * n, 0.1 * n, np.exp(-n), 1 - np.exp(-n - 1.0)) for n in range(5)]
+    course = Course([dict(zip(columns, row, strict=True)) for row in rows])
     return convolutional_record.race_figure(
-        {name: result for name in ["K-FAC", "SGD", *names]}
+        {name: course for name in ["K-FAC", "SGD", *names]}
     )
 
 

@@ -20,10 +20,10 @@ import pytest
 import value_cases as cases
 from kfac_ref import curvature, quadratic_model
 from kfac_ref.comparison import compare, distances
-from kfac_ref.curves import curves
 from kfac_ref.damping import rules
 from kfac_ref.damping.pi import check_pi, find_pi
 from kfac_ref.datasets import read_idx, shrink
+from kfac_ref.datasets.curves import curves
 from kfac_ref.errors import (
     KfacError,
     KfacTypeError,
@@ -351,8 +351,7 @@ NO_DOORS = {  # module or function: why its numbers are not looked at
     "kfac_ref.optimizer.schedules": "a check, and `require`",
     "kfac_ref.plotting": "draws",
     "kfac_ref.definition": "apart from the rest: autograd's numbers must pass",
-    "kfac_ref.demo": "from Settings, which check",
-    "kfac_ref.races": "from Settings, or into constructors, which check",
+    "kfac_ref.examples": "from Settings, or into constructors, which check",
     "kfac_ref.optimizer.stages.check_finite_stage": "looks at a result",
     "kfac_ref.comparison.distances.not_zero": "looks at a result",
     "kfac_ref.optimizer.averages.mix": "behind MovingAverage, whose weights are floats",

@@ -19,10 +19,14 @@ import kfac_ref
 import kfac_ref.cli.commands as commands
 from kfac_ref import files
 from kfac_ref.cli import main
-from kfac_ref.demo import reporting
 from kfac_ref.errors import NotPositiveDefinite, ShapeError, UnknownName
+from kfac_ref.examples import running
+from kfac_ref.examples.autoencoder import race as autoencoder
+from kfac_ref.examples.convolutional import race as convolutional
+from kfac_ref.examples.demo import reporting as demo
+from kfac_ref.examples.lbann import race as lbann_race
+from kfac_ref.examples.lbann import training as lbann
 from kfac_ref.optimizer import Diverged
-from kfac_ref.races import autoencoder_race, convolutional_record, lbann, lbann_race
 
 ROOT = Path(kfac_ref.__file__).parent.parent
 TRAIN = ["train", "--model", "cnn", "--mini-batch-size", "750"]
@@ -256,26 +260,22 @@ def test_streams_that_are_none(monkeypatch):
 # Save, then print
 
 
-SAVING = [  # module, the name of the function that writes, what runs
-    (reporting, "write_whole"),
-    (autoencoder_race, "write_whole"),
-    (convolutional_record, "write_whole"),
-    (lbann, "write_json"),
-    (lbann_race, "write_json"),
-]
+each_example = pytest.mark.parametrize(
+    "module", [demo, autoencoder, convolutional, lbann, lbann_race],
+    ids=lambda module: module.__name__,
+)  # fmt: skip
 
 
-@pytest.mark.parametrize("module", [m for m, _ in SAVING], ids=lambda m: m.__name__)
+@each_example
 def test_what_cannot_be_saved_is_said(module, tmp_path, monkeypatch, capsys):
     """The disk is full when the work is done; the table is there, and the code 1."""
-    writes = dict(SAVING)[module]
     made = []
 
     def full(path, content):
         made.append(path)
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr(module, writes, full)
+    monkeypatch.setattr(running, "write_whole", full)
     command, shown = run_small(module, monkeypatch)
     assert main([*command, "--out", str(tmp_path)]) == 1
     out, err = capsys.readouterr()
@@ -284,7 +284,7 @@ def test_what_cannot_be_saved_is_said(module, tmp_path, monkeypatch, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("module", [m for m, _ in SAVING], ids=lambda m: m.__name__)
+@each_example
 def test_what_cannot_be_said_is_saved(module, tmp_path, monkeypatch, capsys):
     """The table meets a broken pipe; the numbers are there."""
     command, shown = run_small(module, monkeypatch)
@@ -303,14 +303,14 @@ def test_what_cannot_be_said_is_saved(module, tmp_path, monkeypatch, capsys):
 
 def run_small(module, monkeypatch):
     """A command of a few seconds, and a part of what it says at its end."""
-    if module is reporting:
-        monkeypatch.setattr(reporting, "save", lambda figure, path: None)
-        monkeypatch.setattr(reporting, "heat_maps", lambda *args: None)
-        monkeypatch.setattr("kfac_ref.demo.measuring.SAMPLES", [1, 2])
+    if module is demo:
+        monkeypatch.setattr(running, "save", lambda figure, path: None)
+        monkeypatch.setattr(demo, "heat_maps", lambda *args: None)
+        monkeypatch.setattr("kfac_ref.examples.demo.measuring.SAMPLES", [1, 2])
         return ["demo", "--net", "3", "--steps", "0"], "Look at the angles"
-    if module is convolutional_record:
+    if module is convolutional:
         return ["race", "convolutional", "--updates", "1"], "K-FAC did not reach"
-    if module is autoencoder_race:
+    if module is autoencoder:
         few = few_contestants(module.contestants)
         monkeypatch.setattr(module, "contestants", few)
         return ["race", "autoencoder", "--small", "--seeds", "1"], "K-FAC was where"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.tune_autoencoder import IMAGES, best
-from kfac_ref.races.contestants import MAKERS, TUNED
+from kfac_ref.examples.autoencoder.contestants import MAKERS, TUNED
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "tuning"
 CASES = [(form, name) for form in ("curves", "small") for name in MAKERS]

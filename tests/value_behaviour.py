@@ -15,6 +15,8 @@ from kfac_ref.comparison import Built, Comparison
 from kfac_ref.damping import factored_tikhonov
 from kfac_ref.distributions import Distribution
 from kfac_ref.estimates import Estimate
+from kfac_ref.examples.contest import Contestant
+from kfac_ref.examples.lbann.settings import KfacSettings, Scheduled
 from kfac_ref.gpu import tasks
 from kfac_ref.gpu.comparing import Case
 from kfac_ref.layers import Layer, sparse
@@ -43,9 +45,6 @@ from kfac_ref.optimizer.schedules import (
 )
 from kfac_ref.pairs import Pairs
 from kfac_ref.quadratic_model import QuadraticModel
-from kfac_ref.races.contestants import Contestant
-from kfac_ref.races.lbann import Job
-from kfac_ref.races.lbann_settings import KfacSettings, Scheduled
 from kfac_ref.structures.kronecker import kronecker
 
 array, generator = cases.array, cases.generator
@@ -147,7 +146,7 @@ BEHAVIOURS = [
     (Estimate, estimate),
     (SymmetricMatrix, matrix),
     ((KFAC, SGD, Adam, NaturalGradient, HessianFree, Scheduled), optimizer),
-    ((Contestant, Job), lambda value, n: optimizer(value.optimizer, n)),
+    (Contestant, lambda value, n: optimizer(value.optimizer, n)),
     (MovingAverage, average),
     (Pairs, pairs),
     (QuadraticModel, model),

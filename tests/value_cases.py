@@ -25,8 +25,6 @@ from kfac_ref.cli.arguments import Parser
 from kfac_ref.comparison import Built, Comparison, Row, comparing, entries
 from kfac_ref.damping import factored_tikhonov, tikhonov
 from kfac_ref.datasets import DatasetError, DatasetMissing
-from kfac_ref.demo import measuring, training
-from kfac_ref.demo import problem as demo_problem
 from kfac_ref.distributions import (
     Bernoulli,
     Categorical,
@@ -53,6 +51,17 @@ from kfac_ref.exact.products import (
     FisherProduct,
     GGNProduct,
 )
+from kfac_ref.examples import contest
+from kfac_ref.examples import images as labelled
+from kfac_ref.examples.autoencoder import contestants
+from kfac_ref.examples.autoencoder import problem as autoencoder
+from kfac_ref.examples.autoencoder import race as autoencoder_race
+from kfac_ref.examples.convolutional import problem as convolutional
+from kfac_ref.examples.convolutional import race as convolutional_race
+from kfac_ref.examples.demo import measuring, training
+from kfac_ref.examples.demo import problem as demo_problem
+from kfac_ref.examples.lbann import settings as lbann_settings
+from kfac_ref.examples.lbann import training as lbann
 from kfac_ref.files import NotWritable
 from kfac_ref.gpu import cases as gpu_cases
 from kfac_ref.gpu import comparing as gpu_comparing
@@ -132,16 +141,6 @@ from kfac_ref.optimizer.subsampling import Thinned, subsample_positions
 from kfac_ref.optimizer.training import Optimizer
 from kfac_ref.pairs import Given, Pairs, Propagated, Selected, given_pairs, propagate
 from kfac_ref.quadratic_model import QuadraticModel
-from kfac_ref.races import (
-    autoencoder,
-    autoencoder_race,
-    contest,
-    contestants,
-    convolutional,
-    lbann,
-    lbann_models,
-    lbann_settings,
-)
 from kfac_ref.structures.block_tridiagonal import block_tridiagonal
 from kfac_ref.structures.eigenvalue_corrected import Rotated, rotated
 from kfac_ref.structures.kronecker import kronecker_factors
@@ -311,11 +310,13 @@ def example(n):
     return lbann_settings.Settings("mlp", "sgd", *numbers, settings(n), seed=n(2))
 
 
-def job(n):
-    net, pictures = network(n), lbann_models.Images((X, Y), (X, Y), "few")
-    chosen = example(n)
-    optimizer = lbann_settings.make_optimizer(chosen, net)
-    return lbann.Job(chosen, pictures, net, optimizer, start(net), generator(8))
+def pictures():
+    return labelled.Images((X, Y), (X, Y))
+
+
+def lbann_problem(n):
+    net = network(n)
+    return lbann.Problem(n(2), pictures(), net, start(net), generator(8), "few")
 
 
 def axis(n):
@@ -532,7 +533,7 @@ CASES = [
     (autoencoder.Form, lambda n: autoencoder.Form((4, 2), n(9), n(20), n(14))),
     (
         autoencoder.Problem,
-        lambda n: autoencoder.Problem("small", "few", network(n), X, X[:2], n(0.5)),
+        lambda n: autoencoder.Problem("few", network(n), X, X[:2], n(0.5), n(3)),
     ),
     (
         autoencoder_race.Settings,
@@ -544,22 +545,29 @@ CASES = [
     ),
     (contestants.Tuned, lambda n: contestants.Tuned((0.5, 0.25), n(125), n(100))),
     (
-        contestants.Contestant,
-        lambda n: contestants.Contestant(baseline(SGD, n, 0.5), n(125), n(100), "some"),
+        contest.Contestant,
+        lambda n: contest.Contestant(
+            baseline(SGD, n, 0.5), n(125), n(100), "some", n(5)
+        ),
     ),
+    (contest.Lap, lambda n: contest.Lap([X], History(*columns()), n(0.5))),
+    (contest.Course, lambda n: contest.Course([{"update": 3, "loss": 0.5}])),
+    (labelled.Images, lambda n: pictures()),
     (
-        convolutional.Settings,
-        lambda n: convolutional.Settings("digits", n(1), n(100), Path("out")),
+        convolutional_race.Settings,
+        lambda n: convolutional_race.Settings("digits", n(1), n(100), Path("out")),
     ),
     (
         convolutional.Problem,
-        lambda n: convolutional.Problem(network(n), [X], (X, Y), (X, Y), "few"),
+        lambda n: convolutional.Problem(n(1), network(n), [X], pictures(), "few"),
     ),
-    (convolutional.Result, lambda n: convolutional.Result(*[array(2)] * 4)),
     (lbann_settings.KfacSettings, settings),
     (lbann_settings.Settings, example),
-    (lbann_settings.Scheduled, lambda n: job(n).optimizer),
-    (lbann_models.Images, lambda n: job(n).images),
+    (
+        lbann_settings.Scheduled,
+        lambda n: lbann_settings.make_optimizer(example(n), network(n)),
+    ),
+    (lbann.Problem, lbann_problem),
     # the comparison of a card with the host
     (nets.Place, lambda n: PLACE),
     (nets.Problem, lambda n: nets.problem("chain", PLACE)),
@@ -571,8 +579,6 @@ CASES = [
     (tasks.Net, lambda n: tasks.dense_net([5, 4, 3], 7, PLACE)),
     (tasks.Step, lambda n: tasks.Step([5, 3, 2], 7, PLACE)),
     (timing.Time, lambda n: timing.Time("step", "float64", n(0.5), n(0.25), n(9))),
-    (lbann.Job, job),
-    (lbann.Epoch, lambda n: lbann.Epoch(*map(n, [0.5] * 9))),
 ]  # fmt: skip
 
 NOT_POSITIVE = ("the matrix", 0.5, [-1.0, 2.0])
@@ -607,6 +613,7 @@ NO_VALUES = {  # class: why it is neither copied nor compared
     use: "a switch, which is thrown when it is made",
     Parser: "argparse's, and lives as long as a command",
     Optimizer: "a protocol, of which there are no objects",
+    contest.Problem: "a protocol, of which there are no objects",
     Device: "a card, which cannot be sent anywhere",
     tasks.Task: "a measurement, whose operands are at a card",
     Decoder: "reads one file, and counts what it has read",

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from kfac_ref.cli.arguments import add_folder_and_backend, data, made_from, sizes, whole
-from kfac_ref.demo import Settings, run
+from kfac_ref.examples.demo import Settings, run
 
 
 def add(commands: Any) -> None:

@@ -15,7 +15,8 @@ from kfac_ref.cli.arguments import (
     place,
     whole,
 )
-from kfac_ref.races import autoencoder_race, convolutional, convolutional_record
+from kfac_ref.examples.autoencoder import race as autoencoder
+from kfac_ref.examples.convolutional import race as convolutional
 
 
 def add(commands: Any) -> None:
@@ -32,8 +33,8 @@ def add(commands: Any) -> None:
 
 
 def _add_autoencoder(races: Any) -> None:
-    """The options of race 1."""
-    default = autoencoder_race.Settings()
+    """The autoencoder and its options."""
+    default = autoencoder.Settings()
     parser = races.add_parser(
         "autoencoder",
         help="a deep autoencoder, on CURVES or on MNIST",
@@ -65,17 +66,17 @@ def _add_autoencoder(races: Any) -> None:
 
 def _run_autoencoder(options: argparse.Namespace) -> None:
     with made_from(options):
-        settings = autoencoder_race.Settings(
+        settings = autoencoder.Settings(
             small=options.small,
             data=options.data,
             seeds=options.seeds,
             out=options.out,
         )
-    autoencoder_race.run(settings)
+    autoencoder.run(settings)
 
 
 def _add_convolutional(races: Any) -> None:
-    """The options of race 3."""
+    """The convolutional net and its options."""
     default = convolutional.Settings()
     parser = races.add_parser(
         "convolutional",
@@ -114,4 +115,4 @@ def _run_convolutional(options: argparse.Namespace) -> None:
             updates=options.updates,
             out=options.out,
         )
-    convolutional_record.run(settings)
+    convolutional.run(settings)

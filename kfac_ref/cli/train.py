@@ -8,9 +8,10 @@ from typing import Any
 
 from kfac_ref.cli.arguments import add_folder_and_backend, data, made_from, whole
 from kfac_ref.errors import Unsupported
-from kfac_ref.races import lbann, lbann_race
-from kfac_ref.races.lbann_models import MODELS
-from kfac_ref.races.lbann_settings import OPTIMIZERS, KfacSettings, Settings
+from kfac_ref.examples.lbann import race as lbann_race
+from kfac_ref.examples.lbann import training as lbann
+from kfac_ref.examples.lbann.models import MODELS
+from kfac_ref.examples.lbann.settings import OPTIMIZERS, KfacSettings, Settings
 
 OF_THE_RACE = ("model", "num_epochs", "mini_batch_size", "data", "seed")
 KFAC = [field.name for field in fields(KfacSettings)]

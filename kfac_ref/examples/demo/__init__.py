@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from time import perf_counter
 
-from kfac_ref.demo.measuring import measure
-from kfac_ref.demo.problem import Settings, make_problem
-from kfac_ref.demo.reporting import announce, report
-from kfac_ref.demo.training import train
-from kfac_ref.extras import check_extras, optional
+from kfac_ref.examples.demo.measuring import measure
+from kfac_ref.examples.demo.problem import Settings, make_problem
+from kfac_ref.examples.demo.reporting import announce, report
+from kfac_ref.examples.demo.training import train
+from kfac_ref.examples.running import one_thread
+from kfac_ref.extras import check_extras
 from kfac_ref.files import make_folder
 from kfac_ref.optimizer.training import watched
 
@@ -22,14 +23,13 @@ __all__ = ["Settings", "run"]
 
 
 def run(settings: Settings) -> None:
-    """Everything, from the data to the figures. Raises KfacError, OSError."""
+    """Run the whole demo, from the data to the figures. Raises KfacError, OSError."""
     start = perf_counter()
     make_folder(settings.out)
     digits, seen = settings.data == "digits", watched()
     modules = ["matplotlib", "threadpoolctl", *["sklearn"] * digits, *["tqdm"] * seen]
     check_extras("the demo", *modules)
-    # NumPy's and SciPy's BLAS have threads of their own, which get in each other's way
-    with optional("threadpoolctl", "timing with one thread").threadpool_limits(1):
+    with one_thread():
         problem = make_problem(settings)
         announce(problem)
         training = train(problem)

@@ -1,13 +1,11 @@
-"""The data and the net of the demo, and what would be too much."""
+"""The demo's data and net, and the limit on their size."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,13 +13,11 @@ from kfac_ref.backend import Array
 from kfac_ref.datasets import digits, mnist, shrink
 from kfac_ref.distributions import Categorical
 from kfac_ref.errors import KfacError, check_count, located, require
-from kfac_ref.extras import optional
+from kfac_ref.examples.images import CLASSES
 from kfac_ref.layers import Dense, Layer, Tanh
 from kfac_ref.network import Network
-from kfac_ref.optimizer.training import watched
 from kfac_ref.values import Value
 
-CLASSES = 10
 LARGEST = 6000  # parameters
 EXAMPLES = 2000  # at most so many
 INPUTS = 64  # at most so many pixels
@@ -66,7 +62,7 @@ class Problem(Value):
 
 
 def make_problem(settings: Settings) -> Problem:
-    """Load the data, make the net. Raises TooLarge, and the errors of the data sets."""
+    """Load the data, make the net. Raises TooLarge and the errors of the data sets."""
     x, y, description = _load(settings.data)
     sizes = [x.shape[1], *settings.hidden, CLASSES]
     check_size(sizes)
@@ -79,7 +75,7 @@ def make_problem(settings: Settings) -> Problem:
 
 
 def check_size(sizes: list[int]) -> None:
-    """TooLarge for a net whose exact Fisher is too much for a demo."""
+    """Raise TooLarge for a net whose exact Fisher is too much for a demo."""
     P = sum((d + 1) * o for d, o in pairwise(sizes))
     if P > LARGEST:
         raise TooLarge(
@@ -91,7 +87,7 @@ def check_size(sizes: list[int]) -> None:
 
 
 def _load(data: str) -> tuple[Array, Array, str]:
-    """x (N, pixels), y (N,), and a sentence about them."""
+    """Return x (N, pixels), y (N,), and a sentence about them."""
     if data == "digits":
         x, y = digits()
         return x, y, f"UCI digits: {len(x):,} images of 8 x 8 pixels"
@@ -107,11 +103,3 @@ def _load(data: str) -> tuple[Array, Array, str]:
             f"{factor} pixels) so that the exact Fisher fits"
         )
     return few.reshape(len(few), -1), y[:EXAMPLES], text
-
-
-def progress(items: Iterable, task: str, total: int | None = None) -> Any:
-    """`items`, with a progress bar where somebody looks at a terminal."""
-    if not watched():
-        return items
-    tqdm = optional("tqdm", "progress bars").tqdm
-    return tqdm(items, desc=f"{task:<10}", total=total, leave=False)

@@ -11,8 +11,9 @@ from kfac_ref.backend import get_xp
 from kfac_ref.comparison import Built, Comparison, compare, timed
 from kfac_ref.comparison.distances import relative_frobenius_error
 from kfac_ref.damping import factored_tikhonov
-from kfac_ref.demo.problem import Problem, progress
-from kfac_ref.demo.training import Training
+from kfac_ref.examples.demo.problem import Problem
+from kfac_ref.examples.demo.training import Training
+from kfac_ref.examples.running import progress
 from kfac_ref.matrices import BlockDiagonalMatrix, DiagonalMatrix, SymmetricMatrix
 from kfac_ref.pairs import Pairs, propagate
 from kfac_ref.structures import curvature
@@ -34,7 +35,7 @@ DRAWS, FEW = 2, 500  # how often; for how many examples (all would take minutes)
 
 @dataclass(frozen=True, eq=False)
 class Sampling(Value):
-    """Errors against the exact Fisher of `examples` examples: a row for each number."""
+    """Errors against the exact Fisher of `examples` examples, a row for each number."""
 
     examples: int
     samples: list[int]
@@ -44,7 +45,7 @@ class Sampling(Value):
 
 @dataclass(frozen=True, eq=False)
 class Measurement(Value):
-    """All that the report needs."""
+    """Everything the report needs."""
 
     exact: Built
     approximations: dict[str, Built]
@@ -53,7 +54,7 @@ class Measurement(Value):
 
 
 def measure(problem: Problem, training: Training) -> Measurement:
-    """Exact Fisher and approximations where training ended, and their comparison."""
+    """Compute the exact Fisher and its approximations where training ended; compare."""
     network, params, x = problem.network, training.params, problem.x
     exact = timed(curvature, network, params, x, structure="full")
     approximations = build(problem, training)
@@ -71,7 +72,7 @@ def measure(problem: Problem, training: Training) -> Measurement:
 
 
 def sample(problem: Problem, training: Training) -> Sampling:
-    """The errors that come from sampling labels instead of taking all of them."""
+    """Measure the errors made by sampling labels instead of taking all of them."""
     network, params, x = problem.network, training.params, problem.x[:FEW]
     exact = curvature(network, params, x, structure="full")
     errors = []
@@ -90,7 +91,7 @@ def _both(pairs: Pairs) -> tuple[SymmetricMatrix, SymmetricMatrix]:
 
 
 def build(problem: Problem, training: Training) -> dict[str, Built]:
-    """Every approximation by its name, with the seconds it takes to build."""
+    """Build every approximation, by name, and time each."""
     network, params, x = problem.network, training.params, problem.x
     labels: dict[str, Any] = {"estimate": "expectation"}
     one = {"estimate": "sampled", "rng": problem.rng}
@@ -118,7 +119,7 @@ def build(problem: Problem, training: Training) -> dict[str, Built]:
 
 
 def scaled_identity(pairs: Pairs) -> BlockDiagonalMatrix:
-    """tr F / P times the identity: what plain gradient descent believes."""
+    """tr F / P times the identity: what plain gradient descent assumes."""
     blocks = diagonal(pairs).blocks
     size = sum(block.size for block in blocks)
     scale = sum(block.trace() for block in blocks) / size

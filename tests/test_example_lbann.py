@@ -16,14 +16,25 @@ from helpers import assert_exact, host, relative_error
 from kfac_ref.datasets import DatasetMissing
 from kfac_ref.distributions import Categorical
 from kfac_ref.errors import ShapeError, UnknownName, Unsupported, ValueRangeError
+from kfac_ref.examples import contest
+from kfac_ref.examples.contest import Contestant, follow
+from kfac_ref.examples.images import Images, load
+from kfac_ref.examples.lbann import models as lbann_models
+from kfac_ref.examples.lbann import race as lbann_race
+from kfac_ref.examples.lbann.models import cnn, dense, make_network, mlp
+from kfac_ref.examples.lbann.settings import KfacSettings, Settings, make_optimizer
+from kfac_ref.examples.lbann.training import (
+    HELD_OUT,
+    Problem,
+    epochs,
+    line,
+    make_contestant,
+    make_problem,
+)
 from kfac_ref.layers import Conv2d, Dense, Flatten, ReLU
 from kfac_ref.network import Network
 from kfac_ref.optimizer import SGD, Adam, TrainingDiverged
 from kfac_ref.optimizer import training as training_module
-from kfac_ref.races import lbann, lbann_models, lbann_race
-from kfac_ref.races.lbann import Job, evaluate, make_job
-from kfac_ref.races.lbann_models import Images, cnn, dense, load, make_network, mlp
-from kfac_ref.races.lbann_settings import KfacSettings, Settings, make_optimizer
 
 
 def write_images(folder, rng, count=23, held=9, side=8):
@@ -105,24 +116,23 @@ def test_initial_weights_are_he_for_convolutions_and_lecun_for_dense():
         assert_exact(W, rng.normal(0, np.sqrt(1 / fan_in), W.shape))
 
 
-def test_networks_that_are_not_there(rng):
-    images = Images((np.zeros((2, 7, 9, 1)), None), (None, None), "")
+def test_networks_that_are_not_there():
     with pytest.raises(UnknownName, match="unknown model 'cn': did you mean 'cnn'"):
-        make_network("cn", images)
+        make_network("cn", (7, 9))
     with pytest.raises(ShapeError, match="28 x 28 or of 8 x 8 pixels, found 7 x 9"):
-        make_network("cnn", images)
-    assert make_network("mlp", images).shapes[0] == (63, 1000)
+        make_network("cnn", (7, 9))
+    assert make_network("mlp", (7, 9)).shapes[0] == (63, 1000)
 
 
 # The images
 
 
 def test_digits_are_divided_by_the_seed():
-    images = load("digits", np.random.default_rng(7))
+    images = load("digits", np.random.default_rng(7), HELD_OUT)
     (x, y), (held, labels) = images.train, images.test
     assert x.shape == (1500, 8, 8, 1) and held.shape == (297, 8, 8, 1)
     assert len(y) == 1500 and len(labels) == 297
-    assert images.description == (
+    assert make_problem(Settings(model="cnn")).description == (
         "UCI digits: 1,500 images of 8 x 8 pixels to train with, 297 for the test"
     )
     from sklearn.datasets import load_digits
@@ -132,24 +142,25 @@ def test_digits_are_divided_by_the_seed():
     rows = [tuple(row) for row in np.column_stack([both, [*y, *labels]])]
     expected = [tuple(row) for row in np.column_stack([pixels, digits])]
     assert sorted(rows) == sorted(expected)
-    again = load("digits", np.random.default_rng(7))
+    again = load("digits", np.random.default_rng(7), HELD_OUT)
     assert np.array_equal(again.test[0], held)
-    other = load("digits", np.random.default_rng(8))
+    other = load("digits", np.random.default_rng(8), HELD_OUT)
     assert not np.array_equal(other.test[0], held)
 
 
 def test_images_in_the_files_of_mnist(tmp_path, rng):
     (images, digits), (held, labels) = write_images(tmp_path, rng, side=28)
-    found = load(str(tmp_path), rng)
+    found = load(str(tmp_path), rng, HELD_OUT)
     assert found.size == (28, 28)
     assert_exact(found.train[0], images[..., None] / 255)
     assert_exact(found.test[0], held[..., None] / 255)
     assert list(found.train[1]) == list(digits)
     assert list(found.test[1]) == list(labels)
-    assert "23 images of 28 x 28 pixels to train with, 9 for" in found.description
+    text = make_problem(Settings(model="cnn", data=str(tmp_path))).description
+    assert "23 images of 28 x 28 pixels to train with, 9 for" in text
     (tmp_path / "t10k-labels-idx1-ubyte").unlink()
     with pytest.raises(DatasetMissing, match="t10k-labels"):
-        load(str(tmp_path), rng)
+        load(str(tmp_path), rng, HELD_OUT)
 
 
 # LBANN's K-FAC, transcribed from its formulas: W is (d_out, d_in), e = g / N
@@ -425,77 +436,70 @@ class Clocked:
         return self.now
 
 
-def small_job(xp, rng, make=lambda network: SGD(network, 0.1), **changes):
+def small(xp, rng, make=lambda network: SGD(network, 0.1)):
+    """A problem of twelve images, and a contestant for two epochs of three updates."""
     net = Network([Flatten(), Dense(6, 3)], Categorical())
     train, test = (
         (xp.asarray(rng.uniform(size=(n, 2, 3, 1))), xp.asarray(rng.integers(0, 3, n)))
         for n in (12, 7)
     )
-    settings = Settings(num_epochs=2, mini_batch_size=4, **changes)
     params = [xp.asarray(W) for W in net.init(rng)]
-    return Job(settings, Images(train, test, "few"), net, make(net), params, rng)
+    problem = Problem(0, Images(train, test), net, params, rng, "few")
+    return problem, Contestant(make(net), 4, 6, "some", 3)
 
 
 def test_what_is_said_about_an_epoch(xp, rng, monkeypatch):
     seconds = [0.5, 2.0, 0.75, 1.0, 1.0, 4.0]
-    job = small_job(xp, rng, lambda net: Clocked(net, seconds))
-    monkeypatch.setattr(training_module, "time", job.optimizer)
-    monkeypatch.setattr(lbann, "perf_counter", job.optimizer.perf_counter)
-    stream = job.epochs()
+    problem, entry = small(xp, rng, lambda net: Clocked(net, seconds))
+    clocked = entry.optimizer
+    monkeypatch.setattr(training_module, "time", clocked)
+    monkeypatch.setattr(contest, "perf_counter", clocked.perf_counter)
+    stream = follow(problem, entry)
     for i in range(2):
-        epoch, times = next(stream), seconds[3 * i : 3 * i + 3]
-        assert epoch.objective == pytest.approx(np.mean(job.optimizer.losses[-3:]))
-        assert epoch.run_time == pytest.approx(sum(times))
-        assert epoch.batch_mean == pytest.approx(sum(times) / 3)
-        assert (epoch.batch_max, epoch.batch_min) == (max(times), min(times))
+        course, times = next(stream), seconds[3 * i : 3 * i + 3]
+        epoch = course.rows[i]
+        assert epoch["objective"] == pytest.approx(np.mean(clocked.losses[-3:]))
+        assert epoch["run_time"] == pytest.approx(sum(times))
+        assert epoch["batch_mean"] == pytest.approx(sum(times) / 3)
+        assert (epoch["batch_max"], epoch["batch_min"]) == (max(times), min(times))
         spread = sum((t - sum(times) / 3) ** 2 for t in times) / 3
-        assert epoch.batch_stdev == pytest.approx(np.sqrt(spread))
-        assert epoch.test_accuracy * 7 == pytest.approx(round(epoch.test_accuracy * 7))
+        assert epoch["batch_stdev"] == pytest.approx(np.sqrt(spread))
+        right = epoch["test_accuracy"] * 7
+        assert right == pytest.approx(round(right))
     assert next(stream, None) is None
-    line = epoch.line(2).split()
-    assert line[0] == "2" and float(line[1]) == pytest.approx(epoch.objective, rel=1e-3)
-    assert line[3:9] == ["6.00", "s", "2000.00", "4000.00", "1000.00", "1414.21"]
-    assert (
-        line[2] == f"{epoch.accuracy:.2%}" and line[-1] == f"{epoch.test_accuracy:.2%}"
-    )
+    cells = line(course).split()
+    assert cells[0] == "2"
+    assert float(cells[1]) == pytest.approx(epoch["objective"], rel=1e-3)
+    assert cells[3:9] == ["6.00", "s", "2000.00", "4000.00", "1000.00", "1414.21"]
+    assert cells[2] == f"{epoch['accuracy']:.2%}"
+    assert cells[-1] == f"{epoch['test_accuracy']:.2%}"
+    assert epochs(course)[1] == {k: epoch[k] for k in list(epoch)[2:]}
 
 
 def test_the_evaluation_is_of_the_parameters_after_the_epoch(xp, rng):
-    job = small_job(xp, rng)
-    stream = job.epochs()
-    first = next(stream)
-    order = np.random.default_rng(20150601)
-    order.bit_generator.state = small_job(xp, np.random.default_rng(20150601)).rng\
-        .bit_generator.state  # fmt: skip
-    W = host(job.params[0])
-    x, y = (host(part) for part in job.images.train)
+    problem, entry = small(xp, rng)
+    (first,) = next(follow(problem, entry)).rows
+    _, order = problem.start()
+    W = host(problem.params[0])
+    x, y = (host(part) for part in problem.images.train)
     chosen = order.permutation(12).reshape(3, 4)
     for rows in chosen:
         a = np.column_stack([x[rows].reshape(4, 6), np.ones(4)])
         p = softmax((a @ W).T).T
         W = W - 0.1 * a.T @ (p - np.eye(3)[y[rows]]) / 4
-    held, labels = (host(part) for part in job.images.test)
+    held, labels = (host(part) for part in problem.images.test)
     a = np.column_stack([held.reshape(7, 6), np.ones(7)])
     p = softmax((a @ W).T).T
-    assert first.test_objective == pytest.approx(-np.log(p[range(7), labels]).mean())
-    assert first.test_accuracy == (p.argmax(axis=1) == labels).mean()
-
-
-def test_evaluation_in_parts(xp, rng, monkeypatch):
-    job = small_job(xp, rng)
-    whole = evaluate(job.network, job.params, job.images.train)
-    monkeypatch.setattr(lbann, "AT_ONCE", 5)
-    assert evaluate(job.network, job.params, job.images.train) == pytest.approx(whole)
-    x, y = job.images.train
-    loss = job.network.loss(job.params, x, y)
-    assert whole[0] == pytest.approx(float(loss))
+    loss = -np.log(p[range(7), labels]).mean()
+    assert first["test_objective"] == pytest.approx(loss)
+    assert first["test_accuracy"] == (p.argmax(axis=1) == labels).mean()
 
 
 def curve(settings):
-    return [
-        (e.objective, e.accuracy, e.test_objective, e.test_accuracy)
-        for e in make_job(settings).epochs()
-    ]
+    problem = make_problem(settings)
+    *_, course = follow(problem, make_contestant(settings, problem))
+    names = ("objective", "accuracy", "test_objective", "test_accuracy")
+    return [tuple(epoch[name] for name in names) for epoch in course.rows]
 
 
 def test_all_but_the_times_follow_from_the_seed(few):
@@ -505,9 +509,8 @@ def test_all_but_the_times_follow_from_the_seed(few):
 
 
 def test_a_divergence_says_where(few):
-    job = make_job(replace(few, optimizer="sgd", learning_rate=1e200))
     with pytest.raises(TrainingDiverged, match="is not finite; go on"):
-        list(job.epochs())
+        curve(replace(few, optimizer="sgd", learning_rate=1e200))
 
 
 # The race

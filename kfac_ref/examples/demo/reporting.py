@@ -1,8 +1,7 @@
-"""What the demo says and writes: table, summary, figures, and a file of numbers."""
+"""What the demo prints and writes: table, summary, figures, and a file of numbers."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
@@ -11,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from kfac_ref.comparison import Comparison
-from kfac_ref.demo.measuring import RULES, Measurement, Sampling
-from kfac_ref.demo.problem import Problem, progress
-from kfac_ref.demo.training import Training
-from kfac_ref.files import write_whole
+from kfac_ref.examples.demo.measuring import RULES, Measurement, Sampling
+from kfac_ref.examples.demo.problem import Problem
+from kfac_ref.examples.demo.training import Training
+from kfac_ref.examples.running import publish
 from kfac_ref.matrices import DenseMatrix, SymmetricMatrix
 from kfac_ref.matrices.definite import add_to_diagonal
 from kfac_ref.plotting import (
@@ -22,7 +21,6 @@ from kfac_ref.plotting import (
     fit_power_law,
     heat_maps,
     sampling_figure,
-    save,
     spectra_figure,
     training_figure,
 )
@@ -46,7 +44,7 @@ Matrices = dict[str, SymmetricMatrix]
 
 
 def announce(problem: Problem) -> None:
-    """What is about to happen."""
+    """Print what is about to happen."""
     network = problem.network
     print(problem.description)
     sizes = [network.shapes[0][0] - 1, *(o for _, o in network.shapes)]
@@ -58,33 +56,27 @@ def announce(problem: Problem) -> None:
 
 
 def report(problem: Problem, training: Training, measured: Measurement) -> None:
-    """Write the numbers and the figures, then print the table: also if that fails."""
-    summary = [*summarize(measured.comparison), summarize_sampling(measured.sampling)]
+    """Write the numbers and the figures, then print the table, even if that fails."""
     out, figures = problem.settings.out, _figures(problem, training, measured)
-    try:
-        numbers = _numbers(problem, training, measured, summary)
-        write_whole(out / "demo.json", (json.dumps(numbers, indent=1) + "\n").encode())
-        for name, draw in progress(figures.items(), "drawing", len(figures)):
-            save(draw(), out / f"{name}.png")
-    finally:
-        _print(problem, training, measured, summary)
+    summary = [*summarize(measured.comparison), summarize_sampling(measured.sampling)]
+    numbers = _numbers(problem, training, measured, summary)
+    lines = [*_table(problem, training, measured), *summary]
+    publish(out, "demo", numbers, figures, lines)
     print(f"\n{len(figures)} figures and demo.json are in {out}")
 
 
-def _print(
-    problem: Problem, training: Training, measured: Measurement, summary: list[str]
-) -> None:
-    print(
-        f"{problem.settings.steps} steps of K-FAC: loss {training.losses[0]:.3f} to "
-        f"{training.losses[-1]:.3f}, accuracy {training.accuracies[0]:.1%} to "
-        f"{training.accuracies[-1]:.1%}; exact Fisher in {measured.exact.seconds:.2f} s"
-    )
-    print(f"\n{measured.comparison}\n\n{LEGEND}\n")
-    print(*summary, sep="\n", flush=True)
+def _table(problem: Problem, training: Training, measured: Measurement) -> list[str]:
+    losses, accuracies = training.losses, training.accuracies
+    return [
+        f"{problem.settings.steps} steps of K-FAC: loss {losses[0]:.3f} to "
+        f"{losses[-1]:.3f}, accuracy {accuracies[0]:.1%} to {accuracies[-1]:.1%}; "
+        f"exact Fisher in {measured.exact.seconds:.2f} s",
+        f"\n{measured.comparison}\n\n{LEGEND}\n",
+    ]
 
 
 def summarize(comparison: Comparison) -> list[str]:
-    """What to look at, from the numbers."""
+    """What to look at, with its numbers."""
     rows = {name: comparison.row(name) for name in comparison.approximations}
     kfac, blocks = rows["K-FAC"], rows["block-diagonal"]
     between = (blocks.frobenius_error / kfac.frobenius_error) ** 2
@@ -101,7 +93,7 @@ def summarize(comparison: Comparison) -> list[str]:
 
 
 def summarize_sampling(sampling: Sampling) -> str:
-    """What more labels are worth."""
+    """What more sampled labels are worth."""
     slope, _ = fit_power_law(sampling.samples, sampling.fisher)
     (few, many), (first, last) = (
         (np.mean(errors[0]), np.mean(errors[-1]))
@@ -118,7 +110,7 @@ def summarize_sampling(sampling: Sampling) -> str:
 def _figures(
     problem: Problem, training: Training, measured: Measurement
 ) -> dict[str, Callable[[], Any]]:
-    """File name and drawing of each figure."""
+    """How to draw each figure, by its file name."""
     exact, sizes = measured.exact.matrix, [d * o for d, o in problem.network.shapes]
     matrices = {name: built.matrix for name, built in measured.approximations.items()}
     damping = problem.settings.damping
@@ -171,7 +163,7 @@ def _draw_spectra(exact: Matrices, approximations: Matrices, damping: float) -> 
 def _numbers(
     problem: Problem, training: Training, measured: Measurement, summary: list[str]
 ) -> dict[str, Any]:
-    """Everything that was measured, as JSON can hold it."""
+    """What was measured, as JSON can hold it."""
     return {
         "settings": asdict(problem.settings) | {"out": str(problem.settings.out)},
         "data": problem.description,

@@ -12,14 +12,19 @@ import pytest
 from helpers import assert_exact
 from kfac_ref.cli import main
 from kfac_ref.distributions import Bernoulli
+from kfac_ref.examples.autoencoder import problem as problems
+from kfac_ref.examples.autoencoder.contestants import TUNED, Tuned, contestants
+from kfac_ref.examples.autoencoder.problem import autoencoder, entropy, make_problem
+from kfac_ref.examples.autoencoder.race import (
+    POINTS,
+    Settings,
+    run,
+    summarize,
+    thinned,
+)
+from kfac_ref.examples.contest import Course, finish, run_contest
 from kfac_ref.layers import Dense, Tanh
 from kfac_ref.optimizer import KFAC, SGD, Adam
-from kfac_ref.optimizer.training import History
-from kfac_ref.races import autoencoder as problems
-from kfac_ref.races.autoencoder import autoencoder, entropy, make_problem
-from kfac_ref.races.autoencoder_race import POINTS, Settings, _thinned, run, summarize
-from kfac_ref.races.contest import finish, run_contest
-from kfac_ref.races.contestants import TUNED, Tuned, contestants
 from test_demo import write_mnist
 
 
@@ -86,7 +91,9 @@ def test_no_loss_is_below_the_entropy_of_the_pixels(rng):
 def test_every_seed_starts_elsewhere_on_the_same_images():
     problem, again = make_problem("small"), make_problem("small")
     assert (problem.x == again.x).all() and problem.x.dtype == np.float32
-    (params, _), (same, _), (other, _) = (problem.start(seed) for seed in (1, 1, 2))
+    (params, _), (same, _), (other, _) = (
+        replace(problem, seed=seed).start() for seed in (1, 1, 2)
+    )
     assert all((W == V).all() for W, V in zip(params, same, strict=True))
     assert not (params[0] == other[0]).all()
     assert problem.floor < problem.network.loss(params, problem.x, problem.x)
@@ -95,24 +102,22 @@ def test_every_seed_starts_elsewhere_on_the_same_images():
 # Who was where when
 
 
-def history(losses, seconds_each):
+def course(losses, seconds_each):
     """Watched after every second update."""
-    n = 2 * len(losses)
-    watched = np.full(n, np.nan)
-    watched[1::2] = losses
-    update = np.arange(1, n + 1)
-    none = np.full(n, np.nan)
-    return History(
-        update, update / 10, seconds_each * update, update, none, watched, *[none] * 3
+    return Course(
+        [
+            {"update": 2 * n, "seconds": seconds_each * 2 * n, "loss": float(loss)}
+            for n, loss in enumerate(losses, start=1)
+        ]
     )
 
 
 def test_the_finish_by_hand():
-    histories = {
-        "A": [history([9.0, 5.0, 2.0], 0.3), history([9.0, 8.0, 7.0], 0.3)],
-        "B": [history([8.0, 7.0, 4.0, 5.0], 0.1), history([6.0, 5.0], 0.1)],
+    courses = {
+        "A": [course([9.0, 5.0, 2.0], 0.3), course([9.0, 8.0, 7.0], 0.3)],
+        "B": [course([8.0, 7.0, 4.0, 5.0], 0.1), course([6.0, 5.0], 0.1)],
     }
-    found = finish(histories, "A", "B")
+    found = finish(courses, "A", "B")
     assert found.targets == [5.0, 5.0]
     assert found.updates == [[6.0, 4.0], [4.0, math.inf]]
     assert found.fewer_updates == [1.5, 0.0]
@@ -126,7 +131,7 @@ def test_the_finish_by_hand():
 
 def test_the_json_keeps_few_points_and_the_last():
     losses = np.linspace(9.0, 1.0, 3 * POINTS + 1)
-    found = _thinned(history(losses, 0.5))
+    found = thinned(course(losses, 0.5))
     assert len(found["loss"]) <= POINTS
     assert found["loss"][-1] == 1.0 and found["update"][-1] == 2 * len(losses)
     assert found["seconds"][-1] == len(losses)
@@ -155,14 +160,21 @@ def test_the_contestants_have_their_tuned_settings():
 def test_all_contestants_start_from_the_same_parameters(tiny):
     problem = make_problem("curves")
     who = contestants(problem.network, "curves")
-    lines = []
-    found = run_contest(problem, who, (3, 4), lines.append)
-    assert len(lines) == 6 and lines[0].startswith("seed 3  K-FAC")
+    ends = []
+
+    class Watched(problems.Problem):
+        def look(self, lap):
+            return super().look(lap) | {"first": float(lap.history.loss[0])}
+
+    several = [Watched(**{**vars(problem), "seed": seed}) for seed in (3, 4)]
+    found = run_contest(several, who, lambda *end: ends.append(end))
+    assert [end[:2] for end in ends] == [(n, seed) for seed in (3, 4) for n in who]
+    assert all(found[name][seed - 3] is run for name, seed, run in ends)
     for seed in (0, 1):
-        first = [runs[seed].loss[0] for runs in found.values()]
+        first = [runs[seed]["first"][0] for runs in found.values()]
         assert first[1] == first[2]  # the same batch
         np.testing.assert_allclose(first[0], first[1], rtol=0.01)  # a larger one
-    assert found["SGD"][0].loss[0] != found["SGD"][1].loss[0]
+    assert found["SGD"][0]["first"][0] != found["SGD"][1]["first"][0]
 
 
 def test_the_race_writes_its_figure_and_its_numbers(tiny, tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""The networks of LBANN's MNIST example, and the images that they are trained on.
+"""The networks of LBANN's MNIST example.
 
     mlp   h w - 1000 - 1000 - 10, ReLU between
     cnn   convolution with 20 channels - ReLU - max-pooling 2 - convolution with 50 -
@@ -14,39 +14,18 @@ leave no pixel over.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
-
-from kfac_ref.backend import asarray
-from kfac_ref.datasets import digits, mnist
 from kfac_ref.distributions import Categorical
 from kfac_ref.errors import ShapeError, choose
+from kfac_ref.examples.images import CLASSES
 from kfac_ref.layers import Conv2d, Dense, Flatten, MaxPool2d, ReLU
 from kfac_ref.layers.initializers import he, lecun
 from kfac_ref.network import Network
-from kfac_ref.optimizer.training import Data
-from kfac_ref.values import Value
 
-CLASSES, HELD_OUT = 10, 297  # of the 1797 digits, for the test
 KERNELS = {(28, 28): (5, 5), (8, 8): (3, 2)}  # of the cnn's two convolutions
 dense = partial(Dense, bias=False, initializer=lecun)
 convolution = partial(Conv2d, padding="VALID", bias=False, initializer=he)
-
-
-@dataclass(frozen=True, eq=False)
-class Images(Value):
-    """Images (N, h, w, 1) and their labels, to train with and for the test."""
-
-    train: Data
-    test: Data
-    description: str
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width in pixels."""
-        return self.train[0].shape[1:3]
 
 
 def mlp(height: int, width: int) -> Network:
@@ -77,26 +56,6 @@ def cnn(height: int, width: int) -> Network:
 MODELS = {"mlp": mlp, "cnn": cnn}
 
 
-def make_network(model: str, images: Images) -> Network:
-    """One of MODELS for images of this size. UnknownName, ShapeError."""
-    return MODELS[choose("model", model, MODELS)](*images.size)
-
-
-def load(data: str, rng: np.random.Generator) -> Images:
-    """The digits, of which the generator keeps 297 for the test, or MNIST in a folder.
-
-    Raises ExtraMissing, DatasetMissing, DatasetError.
-    """
-    if data != "digits":
-        train, test = (mnist(data, split, flat=False) for split in ("train", "test"))
-        return _described(train, test, data)
-    x, y = digits()
-    x, order = x.reshape(-1, 8, 8, 1), rng.permutation(len(x))
-    chosen, held = (asarray(part, like=x) for part in np.split(order, [-HELD_OUT]))
-    return _described((x[chosen], y[chosen]), (x[held], y[held]), "UCI digits")
-
-
-def _described(train: Data, test: Data, name: str) -> Images:
-    N, h, w, _ = train[0].shape
-    text = f"{name}: {N:,} images of {h} x {w} pixels to train with"
-    return Images(train, test, f"{text}, {len(test[0]):,} for the test")
+def make_network(model: str, size: tuple[int, int]) -> Network:
+    """Make one of MODELS for images of this size. Raises UnknownName, ShapeError."""
+    return MODELS[choose("model", model, MODELS)](*size)

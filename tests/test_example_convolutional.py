@@ -1,4 +1,4 @@
-"""Race 3: its net and its K-FAC against loops over pixels; its record."""
+"""The convolutional race: net and K-FAC against loops over pixels; its record."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ from benchmarks import tune_convolutional as tuning
 from helpers import assert_exact, host, relative_error
 from kfac_ref.algorithm2 import vec
 from kfac_ref.datasets import digits
+from kfac_ref.examples import images as labelled
+from kfac_ref.examples.contest import DIVERGED, Course, compete
+from kfac_ref.examples.convolutional import contestants as who
+from kfac_ref.examples.convolutional import problem as race
+from kfac_ref.examples.convolutional import race as record
 from kfac_ref.matrices import DiagonalMatrix, KroneckerProduct
 from kfac_ref.plotting import save
-from kfac_ref.races import convolutional as race
-from kfac_ref.races import convolutional_record as record
 from networks import parameters
 from optimizer_cases import run, sampler
 
@@ -42,7 +45,7 @@ def taken(xp):
     net = race.make_network(IMAGE, channels=3, kernel=KERNEL, classes=CLASSES)
     params = parameters(net, rng, xp, scale=0.3)
     batches = [images(xp, rng, n) for n in range(N, N + STEPS)]
-    states, traces = run(race.tensorflow_kfac(net, 0.0002), params, batches)
+    states, traces = run(who.tensorflow_kfac(net, 0.0002), params, batches)
     expected = loops.tensorflow(
         host(params), [(host(x), host(y)) for x, y in batches], KERNEL, sampler(net),
         lr=0.0002, m=0.9, lam=0.001, decay=0.95, invert_every=10,
@@ -127,16 +130,18 @@ def test_inverses_in_steps_0_and_10_statistics_in_every_step(steps):
 
 def test_digits_are_split_by_the_seed():
     problem, again = race.make_problem("digits", 3), race.make_problem("digits", 3)
-    (x, y), (x_test, y_test) = problem.training, problem.test
+    (x, y), (x_test, y_test) = problem.images.train, problem.images.test
     assert (x.shape, x_test.shape) == ((1438, 8, 8, 1), (359, 8, 8, 1))
     ours = np.column_stack(
         [np.concatenate([x, x_test]).reshape(1797, 64), [*y, *y_test]]
     )
     theirs = np.column_stack(digits())
     assert (ours[np.lexsort(ours.T)] == theirs[np.lexsort(theirs.T)]).all()
-    assert (again.training[0] == x).all() and (again.start[0] == problem.start[0]).all()
+    assert (again.images.train[0] == x).all()
+    assert (again.params[0] == problem.params[0]).all()
     other = race.make_problem("digits", 4)
-    assert (other.test[0] != x_test).any() and (other.start[0] != again.start[0]).any()
+    assert (other.images.test[0] != x_test).any()
+    assert (other.params[0] != again.params[0]).any()
     assert problem.description == (
         "digits: 1,438 training images and 359 test images, 8 x 8 pixels"
     )
@@ -147,15 +152,20 @@ def test_a_part_of_many_images_is_evaluated(monkeypatch):
     monkeypatch.setattr(race, "PART", 500)
     problem = race.make_problem("digits", 0)
     assert "1,438 training images (500 evaluated) and 359 test" in problem.description
-    loss, _ = race.measure(problem.network, problem.start, problem.training)
-    x, y = (array[:500] for array in problem.training)
-    assert_exact(loss, problem.network.loss(problem.start, x, y))
+    loss = problem.measure(problem.params)["loss"]
+    x, y = (array[:500] for array in problem.images.train)
+    assert_exact(loss, problem.network.loss(problem.params, x, y))
+    monkeypatch.setattr(race, "PART", 77)
+    x, y = (array[:77] for array in problem.images.test)
+    z = problem.network.predict(problem.params, x)
+    accuracy = problem.measure(problem.params)["accuracy"]
+    assert accuracy == (z.argmax(axis=1) == y).mean()
 
 
-def test_measure_chunk_by_chunk(net, xp, rng, monkeypatch):
-    monkeypatch.setattr(race, "CHUNK", 3)
+def test_evaluation_chunk_by_chunk(net, xp, rng, monkeypatch):
+    monkeypatch.setattr(labelled, "CHUNK", 3)
     params, (x, y) = parameters(net, rng, xp), images(xp, rng)
-    loss, accuracy = race.measure(net, params, (x, y))
+    loss, accuracy = labelled.evaluate(net, params, (x, y))
     z, _ = loops.forward(host(params), host(x), KERNEL)
     assert_exact(loss, loops.loss(z, host(y)))
     right = sum(int(np.argmax(z[n]) == host(y)[n]) for n in range(N))
@@ -173,39 +183,42 @@ def small(net, rng):
     for n, label in enumerate(y):
         i, j = divmod(int(label), 2)
         x[n, 4 * i : 4 * i + 3, 3 * j : 3 * j + 3] += 0.7
-    data = (x[:131], y[:131]), (x[131:], y[131:])
-    return race.Problem(net, net.init(rng), *data, "quarters")
+    data = labelled.Images((x[:131], y[:131]), (x[131:], y[131:]))
+    return race.Problem(1, net, net.init(rng), data, "quarters")
 
 
-@pytest.mark.parametrize("name", race.CONTESTANTS)
+def entry(name, problem, rate, updates):
+    return who.contestant(name, problem.network, rate, updates)
+
+
+@pytest.mark.parametrize("name", who.MAKERS)
 def test_everybody_learns(name, small):
     rate = {"K-FAC": 0.001, "SGD with momentum": 0.1, "Adam": 0.01}[name]
-    result = race.compete(name, small, rate, seed=1, updates=12)
-    assert result.update.tolist() == [0, 5, 10, 12]
-    assert result.seconds[0] == 0 and (np.diff(result.seconds) > 0).all()
-    begun = race.measure(small.network, small.start, small.training)[0]
-    assert result.loss[0] == begun
-    assert result.loss[-1] < 0.7 * result.loss[0]
-    assert result.accuracy.shape == (4,)
-    assert result.accuracy[0] == race.measure(small.network, small.start, small.test)[1]
+    course = small.from_start(compete(small, name, entry(name, small, rate, 12)))
+    assert course["update"].tolist() == [0, 5, 10, 12]
+    assert course["seconds"][0] == 0 and (np.diff(course["seconds"]) > 0).all()
+    begun = labelled.evaluate(small.network, small.params, small.images.train)[0]
+    assert course["loss"][0] == begun
+    assert course["loss"][-1] < 0.7 * course["loss"][0]
+    assert course["accuracy"].shape == (4,)
+    begun = labelled.evaluate(small.network, small.params, small.images.test)[1]
+    assert course["accuracy"][0] == begun
 
 
-@pytest.mark.parametrize("name", race.CONTESTANTS)
+@pytest.mark.parametrize("name", who.MAKERS)
 def test_who_diverges_is_named(name, small):
     """Without a warning of NumPy's on the way."""
-    with pytest.raises(
-        race.DIVERGED, match=f"^{name}, learning rate 1e.200: "
-    ) as error:
-        race.compete(name, small, 1e200, seed=1, updates=40)
-    assert isinstance(error.value, race.DIVERGED)
+    with pytest.raises(DIVERGED, match=f"^{name}, learning rate 1e.200: ") as error:
+        compete(small, name, entry(name, small, 1e200, 40))
+    assert isinstance(error.value, DIVERGED)
 
 
 def test_the_rates_are_the_best_of_the_grids():
     """Each inside of its grid, of at least six."""
     tuned = json.loads(tuning.RESULTS.read_text())
-    assert tuned["updates"] == race.Settings().updates
-    assert race.Settings().seed not in tuned["seeds"]
-    for name, rate in race.RATES.items():
+    assert tuned["updates"] == record.Settings().updates
+    assert record.Settings().seed not in tuned["seeds"]
+    for name, rate in who.RATES.items():
         losses = {float(r): row for r, row in tuned[name]["losses"].items()}
         scores = {
             r: np.inf if None in row else np.prod(row) for r, row in losses.items()
@@ -218,10 +231,10 @@ def test_the_rates_are_the_best_of_the_grids():
 
 def test_the_tuning_refuses_an_edge_of_the_grid(monkeypatch):
     """The best has the least geometric mean, and did not diverge with any seed."""
-    monkeypatch.setattr(tuning, "make_problem", lambda *_: None)
+    monkeypatch.setattr(tuning, "make_problem", lambda _, seed: seed)
 
     def tune(loss):
-        monkeypatch.setattr(tuning, "final_loss", lambda *given: loss(*given[2:]))
+        monkeypatch.setattr(tuning, "final_loss", lambda _, seed, r: loss(r, seed))
         return tuning.tune("Adam")
 
     found = tune(lambda r, seed: None if r > 0.01 and seed == 2 else seed / r)
@@ -235,20 +248,22 @@ def test_the_tuning_refuses_an_edge_of_the_grid(monkeypatch):
 
 def test_the_tuning_takes_the_loss_at_the_end(monkeypatch, small):
     monkeypatch.setattr(tuning, "UPDATES", 3)
-    result = race.compete("Adam", small, 0.01, seed=2, updates=3)
-    loss = tuning.final_loss("Adam", small, 0.01, 2)
-    assert loss == float(f"{result.loss[-1]:.4g}") < result.loss[0]
-    assert tuning.final_loss("Adam", small, 1e200, 2) is None
+    course = compete(small, "Adam", entry("Adam", small, 0.01, 3))
+    loss = tuning.final_loss("Adam", small, 0.01)
+    begun = small.measure(small.params)["loss"]
+    assert loss == float(f"{course['loss'][-1]:.4g}") < begun
+    assert tuning.final_loss("Adam", small, 1e200) is None
 
 
 # The record
 
 
-def made(loss, seconds, accuracy=0.9):
-    update = 5 * np.arange(len(loss))
-    return race.Result(
-        update, seconds * update, np.array(loss), np.full(len(loss), accuracy)
-    )
+def made(losses, seconds, accuracy=0.9):
+    course = []
+    for i, loss in enumerate(losses):
+        row = {"update": 5 * i, "seconds": 5 * i * seconds, "loss": loss}
+        course.append(row | {"accuracy": accuracy})
+    return Course(course)
 
 
 RESULTS = {
@@ -258,8 +273,12 @@ RESULTS = {
 }
 
 
+def entries(problem):
+    return {name: entry(name, problem, rate, 20) for name, rate in who.RATES.items()}
+
+
 def test_the_numbers_of_a_race(small):
-    found = record.numbers(race.Settings(seed=5), small, RESULTS)
+    found = record.numbers(record.Settings(seed=5), small, entries(small), RESULTS)
     assert json.loads(json.dumps(found)) == found
     assert found["best_baseline"] == "SGD with momentum"
     assert found["against"] == {
@@ -279,7 +298,7 @@ def test_the_numbers_of_a_race(small):
     assert (sgd["updates_to_target"], sgd["seconds_to_target"]) == (15, 0.45)
     assert (adam["updates_to_target"], adam["seconds_to_target"]) == (None, None)
     assert (kfac["final_training_loss"], adam["final_test_accuracy"]) == (0.001, 0.95)
-    assert kfac["learning_rate"] == race.RATES["K-FAC"]
+    assert kfac["learning_rate"] == who.RATES["K-FAC"]
     assert kfac["history"] == {
         "update": [0, 5, 10, 15], "seconds": [0, 0.4, 0.8, 1.2],
         "loss": [2, 0.3, 0.05, 0.001], "accuracy": [0.9] * 4,
@@ -301,7 +320,7 @@ def test_the_numbers_of_a_race(small):
 
 def test_a_race_that_kfac_loses(small):
     lost = {**RESULTS, "K-FAC": made([2.0, 0.5, 0.2, 0.11], 0.08)}
-    found = record.numbers(race.Settings(), small, lost)
+    found = record.numbers(record.Settings(), small, entries(small), lost)
     assert found["against"]["SGD with momentum"] == {
         "target_loss": 0.1,
         "updates": [15, None], "ratio_of_updates": None,
@@ -311,6 +330,21 @@ def test_a_race_that_kfac_loses(small):
     assert found["contestants"]["K-FAC"]["updates_to_target"] is None
     assert found["summary"][0] == (
         "K-FAC did not reach the final training loss of SGD with momentum, 0.1."
+    )
+
+
+def test_a_baseline_that_ends_above_its_start(small):
+    """K-FAC was there before the first update, and so was the baseline."""
+    risen = {**RESULTS, "Adam": made([2.0, 2.5, 2.25], 0.03)}
+    found = record.numbers(record.Settings(), small, entries(small), risen)
+    assert found["against"]["Adam"] == {
+        "target_loss": 2.25,
+        "updates": [0, 0], "ratio_of_updates": 1,
+        "seconds": [0, 0], "ratio_of_seconds": 1,
+    }  # fmt: skip
+    assert found["summary"][1].startswith(
+        "K-FAC reached the final training loss of Adam, 2.25, after 0 updates instead "
+        "of 0 (ratio 1) and 0.00 s"
     )
 
 
@@ -328,8 +362,8 @@ def test_the_figure(tmp_path):
         for one, other, result in zip(
             by_update.lines, by_second.lines, RESULTS.values(), strict=False
         ):
-            assert (one.get_xdata() == result.update).all()
-            assert (other.get_xdata() == result.seconds).all()
+            assert (one.get_xdata() == result["update"]).all()
+            assert (other.get_xdata() == result["seconds"]).all()
             assert (one.get_ydata() == other.get_ydata()).all()
     content = save(figure, tmp_path / "race.png").read_bytes()
     assert content.startswith(b"\x89PNG")
@@ -338,11 +372,11 @@ def test_the_figure(tmp_path):
 def test_the_committed_record_is_of_these_settings():
     folder = tuning.RESULTS.parent.parent.parent / "figures"
     found = json.loads((folder / "race_convolutional.json").read_text())
-    default = race.Settings()
+    default = record.Settings()
     assert found["settings"]["seed"] == default.seed
     assert found["settings"]["updates"] == default.updates
     rates = {name: row["learning_rate"] for name, row in found["contestants"].items()}
-    assert rates == race.RATES
+    assert rates == who.RATES
     losses = {
         name: row["history"]["loss"] for name, row in found["contestants"].items()
     }

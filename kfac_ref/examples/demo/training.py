@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from kfac_ref.backend import Array, get_xp
 from kfac_ref.comparison.distances import relative_frobenius_error
 from kfac_ref.damping import factored_tikhonov
-from kfac_ref.demo.problem import Problem, progress
 from kfac_ref.exact.products import FisherProduct
+from kfac_ref.examples.demo.problem import Problem
+from kfac_ref.examples.running import progress
 from kfac_ref.network import Network
 from kfac_ref.pairs import Pairs, propagate
 from kfac_ref.structures.dense import block_diagonal
@@ -18,7 +19,7 @@ from kfac_ref.values import Value
 
 @dataclass(eq=False)
 class Training(Value):
-    """Where training ended, and what was seen before each step and at the end."""
+    """Where training ended, and what was measured before each step and at the end."""
 
     params: list[Array]
     losses: list[float] = field(default_factory=list)
@@ -27,7 +28,7 @@ class Training(Value):
 
 
 def train(problem: Problem) -> Training:
-    """`steps` steps from the initial parameters, watched."""
+    """Take `steps` steps from the initial parameters, and measure before each."""
     network, x, y = problem.network, problem.x, problem.y
     training = Training(problem.params)
     for step in progress(range(problem.settings.steps + 1), "training"):
@@ -62,6 +63,6 @@ def kfac_step(
 
 
 def layer_errors(pairs: Pairs) -> list[float]:
-    """Relative Frobenius error of A (x) G against the exact block, for each layer."""
+    """The relative Frobenius error of A (x) G against each layer's exact block."""
     blocks = zip(kronecker(pairs).blocks, block_diagonal(pairs).blocks, strict=True)
     return [relative_frobenius_error(M, F) for M, F in blocks]

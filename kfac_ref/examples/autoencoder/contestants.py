@@ -1,10 +1,10 @@
-"""Who runs in the autoencoder race, at which settings, for how many updates.
+"""Who runs in the autoencoder race: settings, batches, numbers of updates.
 
-Everybody runs at the best settings of a grid, for which benchmarks/tuning has every
-result; none of them lies at an edge. The batch is the best, too, for the same number of
-images, but where half of it is slow: for K-FAC (twice the updates, 1 % less loss) and
-for Adam on "curves" (1.4 times the seconds, 3 % less). MNIST could not be tuned here
-(its files are the user's), so "images" has the settings of "curves".
+Everybody runs at the best settings of a grid; benchmarks/tuning has all its results,
+and no winner lies at an edge. The batch is the best, too, for so many images in all,
+unless half of it takes much longer for little: for K-FAC twice the updates and 1 % less
+loss, for Adam on "curves" 1.4 times the seconds and 3 % less. MNIST could not be tuned
+here (its files are the user's), so "images" runs at the settings of "curves".
 """
 
 from __future__ import annotations
@@ -12,18 +12,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from kfac_ref.examples.contest import Contestant
 from kfac_ref.network import Network
 from kfac_ref.optimizer import KFAC, SGD, Adam
 from kfac_ref.optimizer.levenberg_marquardt import LevenbergMarquardt
 from kfac_ref.optimizer.training import Optimizer
 from kfac_ref.values import Value
 
-WATCHES = 100  # so often, at most, is the loss of a contestant looked at
-
 
 @dataclass(frozen=True)
 class Tuned(Value):
-    """Two settings of an optimizer, what they are called, and the race it runs."""
+    """An optimizer's two settings, its batch, and the length of its race."""
 
     settings: tuple[float, float]
     batch: int
@@ -45,23 +44,8 @@ TUNED = {
 TUNED["images"] = TUNED["curves"]
 
 
-@dataclass(frozen=True, eq=False)
-class Contestant(Value):
-    """An optimizer, and how long it runs."""
-
-    optimizer: Optimizer
-    batch: int
-    updates: int
-    words: str  # its settings
-
-    @property
-    def every(self) -> int:
-        """Updates after which its loss is looked at."""
-        return max(1, self.updates // WATCHES)
-
-
 def contestants(network: Network, form: str) -> dict[str, Contestant]:
-    """K-FAC first; then the baselines, each with a constant learning rate."""
+    """Return K-FAC and the baselines, all with constant learning rates."""
     return {
         name: Contestant(
             MAKERS[name](network, *tuned.settings),
@@ -74,14 +58,13 @@ def contestants(network: Network, form: str) -> dict[str, Contestant]:
 
 
 def kfac(network: Network, lambda_: float, least: float) -> KFAC:
-    """Algorithm 2 with the paper's momentum and shares of the batch; not its damping.
+    """Algorithm 2 with the paper's momentum and shares of the batch, but other damping.
 
-    lambda starts lower than the paper's 150, so that the first steps leave the plateau
-    of the mean image; and from its first change, after 5 updates, it has a floor: rho
-    is near 1 on the plateau, while nothing happens, and it would fall without end.
-    gamma is sqrt(lambda + eta) throughout: the search for it would have to walk down
-    from there by a factor of 0.6 in 20 updates. Inverses are made four times as often.
-    A batch of half the size would need twice the updates for about the same loss.
+    lambda starts below the paper's 150, so that the first steps leave the plateau of
+    the mean image. From its first change, after 5 updates, it has a floor: on the
+    plateau rho is near 1 although nothing happens, and lambda would fall without end.
+    gamma stays sqrt(lambda + eta): the search for it moves only by a factor of 0.6
+    every 20 updates. Inverses are computed four times as often as in the paper.
     """
     return KFAC(
         network,

@@ -1,12 +1,12 @@
-"""The problem of the autoencoder race: images, and the net that must squeeze them.
+"""The problem of the autoencoder race: images, and the net that must compress them.
 
     curves   784-400-200-100-50-25-6 and mirrored, CURVES (Martens & Grosse 2015, 13)
     small    196-100-50-6 and mirrored, CURVES of 14 x 14 pixels: ends within a minute
     images   784-1000-500-250-30 and mirrored, for MNIST files given by the user
 
-Hinton & Salakhutdinov 2006, with tanh units and a linear code. The start is sparse, as
-Sutskever et al. 2013 have it for tanh: from Glorot's, every optimizer stays for long on
-the plateau of the mean image.
+Hinton & Salakhutdinov 2006, with tanh units and a linear code. Initial weights are
+sparse, as in Sutskever et al. 2013 for tanh: from Glorot's, every optimizer lingers on
+the plateau where it reconstructs the mean image.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 
 from kfac_ref.backend import Array, get_xp
-from kfac_ref.curves import curves
-from kfac_ref.datasets import mnist
+from kfac_ref.datasets import curves, mnist
 from kfac_ref.distributions import Bernoulli
-from kfac_ref.layers import Dense, Tanh
-from kfac_ref.layers.base import Layer
+from kfac_ref.examples.contest import Lap
+from kfac_ref.layers import Dense, Layer, Tanh
 from kfac_ref.layers.initializers import sparse
 from kfac_ref.network import Network
+from kfac_ref.optimizer.training import Data
 from kfac_ref.values import Value
 
 DATA_SEED = 2006  # CURVES are the same for every seed of the race
@@ -34,9 +34,9 @@ DTYPE = np.float32
 
 @dataclass(frozen=True)
 class Form(Value):
-    """The hidden sizes down to the code, and the number and side of CURVES.
+    """The hidden sizes down to the code; how many CURVES, and their side in pixels.
 
-    The loss is watched on the first `watched` images of the training set.
+    The loss is watched on the first `watched` training images.
     """
 
     encoder: tuple[int, ...]
@@ -54,23 +54,32 @@ FORMS = {
 
 @dataclass(frozen=True, eq=False)
 class Problem(Value):
-    """Images x (N, pixels) that are their own labels, a net, and how it is watched."""
+    """Images x (N, pixels) that are their own labels, and the net that encodes them."""
 
-    form: str
     description: str
     network: Network
     x: Array
     watched: Array  # (n, pixels), a part of x
     floor: float  # the entropy of the watched pixels in nats: no loss is below it
+    seed: int = 0
 
-    def start(self, seed: int) -> tuple[list[Array], np.random.Generator]:
-        """Initial parameters, and the generator for everything that follows."""
-        rng = np.random.default_rng(seed)
+    @property
+    def data(self) -> Data:
+        return self.x, self.x
+
+    def start(self) -> tuple[list[Array], np.random.Generator]:
+        """Draw the parameters; return them and the generator for all that follows."""
+        rng = np.random.default_rng(self.seed)
         return self.network.init(rng, DTYPE), rng
+
+    def look(self, lap: Lap) -> dict[str, float]:
+        """The loss on the watched images, without L2."""
+        loss = self.network.loss(lap.params, self.watched, self.watched)
+        return {"loss": float(loss)}
 
 
 def make_problem(form: str, folder: str | Path | None = None) -> Problem:
-    """A form by its name; "images" needs a folder. Raises what `mnist` raises."""
+    """Make a form by name; "images" needs a folder. Raises the errors of `mnist`."""
     settings = FORMS[form]
     if folder is None:
         rng = np.random.default_rng(DATA_SEED)
@@ -81,13 +90,13 @@ def make_problem(form: str, folder: str | Path | None = None) -> Problem:
         text = f"{folder}: {len(x):,} images of {x.shape[1]} pixels"
     network = autoencoder((x.shape[1], *settings.encoder))
     watched = x[: settings.watched]
-    return Problem(form, text, network, x, watched, entropy(watched))
+    return Problem(text, network, x, watched, entropy(watched))
 
 
 def autoencoder(encoder: tuple[int, ...]) -> Network:
-    """encoder[0]-...-encoder[-1] and back again; tanh, the code and the output linear.
+    """encoder[0]-...-encoder[-1] and back: tanh, but a linear code and output.
 
-    The output are the logits of independent pixels in [0, 1] (Bernoulli).
+    The outputs are the logits of independent pixels in [0, 1] (Bernoulli).
     """
     sizes = [*encoder, *encoder[-2::-1]]
     layers: list[Layer] = []
@@ -102,7 +111,7 @@ def autoencoder(encoder: tuple[int, ...]) -> Network:
 
 
 def entropy(x: Array) -> float:
-    """Mean over images of sum -x log x - (1 - x) log(1 - x), in nats."""
+    """The mean over images of sum -x log x - (1 - x) log(1 - x), in nats."""
     xp = get_xp(x)
     x = x.astype(np.float64)
     inside = (x > 0) & (x < 1)

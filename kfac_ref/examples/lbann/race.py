@@ -8,19 +8,22 @@ after 20 epochs, 0.000145 for K-FAC, a ratio of 11, at 9.4 times the time of an 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict, replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from kfac_ref.examples.contest import Course, check_batches, run_contest
+from kfac_ref.examples.lbann.settings import KfacSettings, Settings
+from kfac_ref.examples.lbann.training import make_contestant, make_problem
+from kfac_ref.examples.running import publish
 from kfac_ref.extras import check_extras
 from kfac_ref.files import make_folder
-from kfac_ref.plotting.style import APPROXIMATION, new_figure, save, styled
+from kfac_ref.plotting.style import APPROXIMATION, new_figure, styled
 from kfac_ref.plotting.words import legend_beside
-from kfac_ref.races.lbann import Epoch, Job, make_job, write_json
-from kfac_ref.races.lbann_settings import KfacSettings, Settings
 
 FOLDER, SEEDS = Path("figures"), 3
 PUBLISHED: dict[str, dict[str, Any]] = {
@@ -62,39 +65,35 @@ def contestants(base: Settings) -> dict[str, Settings]:
 
 
 def run(base: Settings, out: Path = FOLDER) -> Record:
-    """Every contestant on every seed; lbann_<model>.png and .json. Says all numbers."""
+    """Run every contestant on every seed; write lbann_<model>.png and .json."""
     make_folder(out)
     check_extras("the race", "matplotlib")
-    record = _race(base)
-    try:
-        write_json(out / f"lbann_{base.model}.json", record)
-        save(race_figure(record), out / f"lbann_{base.model}.png")
-    finally:  # said even if it cannot be saved
-        print(*summarize(record), sep="\n", flush=True)
-    print(f"lbann_{base.model}.png and .json are in {out}")
+    record, name = _race(base), f"lbann_{base.model}"
+    draw = partial(race_figure, record)
+    publish(out, name, record, {name: draw}, summarize(record))
+    print(f"{name}.png and .json are in {out}")
     return record
 
 
 def _race(base: Settings) -> Record:
-    runs: dict[str, list[Record]] = {}
-    for settings, name in _entries(base):
-        job = make_job(settings)
-        epochs = list(_watched(job, f"{name}, seed {settings.seed}"))
-        runs.setdefault(name, []).append(_reduced(settings.seed, epochs))
+    first, settings = make_problem(base), contestants(base)
+    who = {name: make_contestant(own, first) for name, own in settings.items()}
+    check_batches(first, who)
+    seeds = range(base.seed, base.seed + SEEDS)
+    others = (make_problem(replace(base, seed=seed)) for seed in seeds[1:])
+    courses = run_contest(chain([first], others), who, passing=passing)
+    runs = {
+        name: [reduced(*pair) for pair in zip(seeds, found, strict=True)]
+        for name, found in courses.items()
+    }
     return {
-        "data": job.images.description,
-        "parameters": job.network.size,
-        "settings": {name: _own(s) for name, s in contestants(base).items()},
+        "data": first.description,
+        "parameters": first.network.size,
+        "settings": {name: _own(own) for name, own in settings.items()},
         "runs": runs,
         "ratios": ratios(runs),
         "slowdown": slowdown(runs),
     }
-
-
-def _entries(base: Settings) -> Iterator[tuple[Settings, str]]:
-    for name, settings in contestants(base).items():
-        for i in range(SEEDS):
-            yield replace(settings, seed=base.seed + i), name
 
 
 def _own(settings: Settings) -> Record:
@@ -103,27 +102,27 @@ def _own(settings: Settings) -> Record:
     return own
 
 
-def _watched(job: Job, name: str) -> Iterator[Epoch]:
-    """The epochs, each with a line."""
-    for number, epoch in enumerate(job.epochs(), start=1):
-        print(
-            f"{name}, epoch {number}: objective {epoch.objective:.4g}, test accuracy "
-            f"{epoch.test_accuracy:.2%}, {epoch.run_time:.2f} s",
-            flush=True,
-        )
-        yield epoch
+def passing(name: str, seed: int, course: Course) -> None:
+    """Print the last epoch in a line."""
+    epoch = course.rows[-1]
+    print(
+        f"{name}, seed {seed}, epoch {len(course.rows)}: objective "
+        f"{epoch['objective']:.4g}, test accuracy {epoch['test_accuracy']:.2%}, "
+        f"{epoch['run_time']:.2f} s",
+        flush=True,
+    )
 
 
-def _reduced(seed: int, epochs: list[Epoch]) -> Record:
+def reduced(seed: int, course: Course) -> Record:
     """The curves, and the rest of the last epoch."""
-    last = epochs[-1]
+    last = course.rows[-1]
     return {
         "seed": seed,
-        "objective": [epoch.objective for epoch in epochs],
-        "seconds": np.cumsum([epoch.run_time for epoch in epochs]).tolist(),
-        "accuracy": last.accuracy,
-        "test_objective": last.test_objective,
-        "test_accuracy": last.test_accuracy,
+        "objective": course["objective"].tolist(),
+        "seconds": np.cumsum(course["run_time"]).tolist(),
+        "accuracy": last["accuracy"],
+        "test_objective": last["test_objective"],
+        "test_accuracy": last["test_accuracy"],
     }
 
 

@@ -1,11 +1,9 @@
-"""Real inputs: the UCI digits that scikit-learn ships, and MNIST from local files.
+"""MNIST, or any set in its format, from local IDX files.
 
-Every set is a pair (x, y): x are inputs in [0, 1], examples first; y are integer labels
-(N,). Both are made on the current backend. Nothing is downloaded.
-
-An IDX file, gzipped or not, is: two zero bytes; a byte for the type of the numbers (8:
-unsigned bytes); a byte for the number of dimensions; each dimension as a big-endian
-32-bit integer; the numbers. Files come from anywhere, so nothing in them is believed.
+An IDX file, possibly gzipped, holds: two zero bytes; one byte for the type of the
+numbers (8: unsigned bytes); one byte for the number of dimensions; each dimension as a
+big-endian 32-bit integer; the numbers. Files come from anywhere, so everything in them
+is checked.
 """
 
 from __future__ import annotations
@@ -28,7 +26,6 @@ from kfac_ref.errors import (
     check_shape,
     choose,
 )
-from kfac_ref.extras import optional
 from kfac_ref.files import check_path
 
 LARGEST = 2**28  # bytes: no file may claim to hold more (MNIST holds 2**25.5)
@@ -42,17 +39,6 @@ class DatasetError(KfacError, ValueError):
 
 class DatasetMissing(KfacError, FileNotFoundError):
     """Files that are not there; the message says which names were looked for."""
-
-
-def digits(dtype: Any = np.float64) -> tuple[Array, Array]:
-    """The UCI test digits: x (1797, 64), images of 8 x 8 row by row; y (1797,).
-
-    Raises ExtraMissing without scikit-learn.
-    """
-    float_type = check_float_type("dtype", dtype)
-    load_digits = optional("sklearn.datasets", "the digits").load_digits
-    pixels, labels = load_digits(return_X_y=True)
-    return asarray(_scaled(pixels, 16, float_type)), asarray(labels.astype(np.int64))
 
 
 def mnist(
@@ -79,15 +65,10 @@ def mnist(
             f"{label_file}: expected labels from 0 to 9, found {labels.max()} "
             f"(label number {labels.argmax()} counted from 0)"
         )
-    x = _scaled(images, 255, float_type)
+    x = images.astype(float_type)
+    x /= 255  # in place: the images of MNIST take 0.4 GB in float64
     x = x.reshape(len(x), -1) if flat else x[..., None]
     return asarray(x), asarray(labels.astype(np.int64))
-
-
-def _scaled(pixels: np.ndarray, largest: int, dtype: np.dtype) -> np.ndarray:
-    x = pixels.astype(dtype)
-    x /= largest  # in place: the images of MNIST are 0.4 GB in float64
-    return x
 
 
 def shrink(images: Array, factor: int) -> Array:

@@ -1,0 +1,1 @@
+"""The race on a deep autoencoder: `kfac-ref race autoencoder`."""

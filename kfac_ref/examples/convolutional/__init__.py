@@ -1,0 +1,1 @@
+"""The race on a convolutional net: `kfac-ref race convolutional`."""

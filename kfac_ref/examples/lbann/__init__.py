@@ -1,0 +1,1 @@
+"""LBANN's MNIST example: `kfac-ref train`, and its race, `--compare`."""
