@@ -1,8 +1,8 @@
-"""CURVES: images of a smooth curve through three random points, generated.
+"""CURVES: generated images of smooth curves through three random points.
 
-After the set of Hinton & Salakhutdinov 2006 on which deep autoencoders are compared,
-drawn anew because the original is a download. Six numbers make an image, so a perfect
-autoencoder needs a code of six.
+Modelled on the set of Hinton & Salakhutdinov 2006 on which deep autoencoders are
+compared; generated, because the original would have to be downloaded. Six numbers
+determine an image, so a perfect autoencoder needs a code of six.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from kfac_ref.errors import check_count, check_float_type, check_generator
 
 MARGIN = 1 / 7  # of the side, between the points and the edge
 BRUSH = 0.75  # pixels: the standard deviation of the stroke
-DOTS = 48  # the brush stands still so often along a curve
+DOTS = 48  # positions of the brush along a curve
 CHUNK = 2000  # images drawn at a time
 
 
 def curves(
     count: int, rng: np.random.Generator, side: int = 28, dtype: Any = np.float64
 ) -> Array:
-    """x (count, side^2): intensities in [0, 1], row by row, on the current backend.
+    """Draw images x (count, side^2), row by row, with intensities in [0, 1].
 
     The points are uniform in the image less its margins; the curve is the quadratic c
-    that has them at c(0), c(1/2), c(1). A Gaussian brush moves along it: the paint on a
+    through them at c(0), c(1/2), c(1). A Gaussian brush moves along it: the paint on a
     pixel is the integral of the brush over the arc length, scaled so that a straight
-    line has 1 on its axis, and cut off at 1. Raises ValueRangeError.
+    line has intensity 1 on its axis, and clipped at 1. Raises ValueRangeError.
     """
     check_generator(rng)
     count, side = check_count("count", count), check_count("side", side)
@@ -41,7 +41,7 @@ def curves(
 
 
 def _paint(points: np.ndarray, side: int) -> np.ndarray:
-    """Images (n, side^2) of the curves through points (n, x or y, 3), in pixels."""
+    """Draw images (n, side^2) of curves through points (n, x or y, 3), in pixels."""
     t = (np.arange(DOTS) + 0.5) / DOTS
     # Lagrange's polynomials of the nodes 0, 1/2 and 1, and their derivatives
     basis = np.stack([(1 - t) * (1 - 2 * t), 4 * t * (1 - t), t * (2 * t - 1)])

@@ -34,19 +34,19 @@ TYPES = {8: "uint8", 9: "int8", 11: "int16", 12: "int32", 13: "float32", 14: "fl
 
 
 class DatasetError(KfacError, ValueError):
-    """A file that does not hold what it should; the message names it."""
+    """A data file with wrong content; the message names the file."""
 
 
 class DatasetMissing(KfacError, FileNotFoundError):
-    """Files that are not there; the message says which names were looked for."""
+    """Data files that do not exist; the message lists the names that were tried."""
 
 
 def mnist(
     folder: str | Path, split: str = "train", flat: bool = True, dtype: Any = np.float64
 ) -> tuple[Array, Array]:
-    """MNIST, or a set in its format: x (N, 784), or (N, 28, 28, 1) if not flat; y (N,).
+    """Load a set in MNIST's format: x (N, 784), or (N, 28, 28, 1) if not flat; y (N,).
 
-    Raises DatasetMissing, and DatasetError for files that are not what they should be.
+    Raises DatasetMissing, and DatasetError for files with wrong content.
     """
     check_path("folder", folder)
     float_type = check_float_type("dtype", dtype)
@@ -72,7 +72,7 @@ def mnist(
 
 
 def shrink(images: Array, factor: int) -> Array:
-    """Means over squares of factor x factor pixels: (N, H, W, C) -> (N, H/f, W/f, C).
+    """Average squares of factor x factor pixels: (N, H, W, C) -> (N, H/f, W/f, C).
 
     Raises ShapeError unless factor divides H and W.
     """
@@ -88,9 +88,9 @@ def shrink(images: Array, factor: int) -> Array:
 
 
 def read_idx(path: str | Path, dimensions: int) -> np.ndarray:
-    """The unsigned bytes of an IDX file with so many dimensions, as a NumPy array.
+    """Read an IDX file of unsigned bytes with this many dimensions into a NumPy array.
 
-    At most LARGEST bytes are read, and at most one more than the header claims.
+    Reads at most LARGEST bytes, and at most one more than the header claims.
     """
     check_path("path", path)
     path, dimensions = Path(path), check_count("dimensions", dimensions)
@@ -105,7 +105,7 @@ def read_idx(path: str | Path, dimensions: int) -> np.ndarray:
 
 
 def _read_header(path: Path, file: BufferedIOBase, dimensions: int) -> list[int]:
-    """The shape, after the header has been compared with what it should be."""
+    """Check the header, and return the shape that it claims."""
     expected = f"0000 08{dimensions:02x}"
     magic = file.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in TYPES:
@@ -138,7 +138,7 @@ def _read_header(path: Path, file: BufferedIOBase, dimensions: int) -> list[int]
 
 
 def _read_bytes(path: Path, file: BufferedIOBase, claimed: int) -> np.ndarray:
-    """What follows the header; one byte more, so that gzip compares its checksum."""
+    """Read what follows the header; one byte more makes gzip check its checksum."""
     content = file.read(claimed + 1)
     if len(content) != claimed:
         truncated = len(content) < claimed
@@ -151,7 +151,7 @@ def _read_bytes(path: Path, file: BufferedIOBase, claimed: int) -> np.ndarray:
 
 
 def _find(folder: Path, *patterns: str) -> list[Path]:
-    """One file for each pattern, in which ? is - or . and .gz may follow."""
+    """Find one file for each pattern; its ? is - or ., and .gz may follow."""
     found, missing = [], []
     for pattern in patterns:
         plain = [pattern.replace("?", mark) for mark in "-."]

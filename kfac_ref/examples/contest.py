@@ -48,11 +48,11 @@ class Contestant(Value):
 
 @dataclass(frozen=True, eq=False)
 class Lap(Value):
-    """Some updates, and the parameters after them."""
+    """Several updates, and the parameters after them."""
 
     params: list[Array]
     history: History  # of these updates
-    seconds: float  # in all; those of history are spent in the steps alone
+    seconds: float  # batches included; those of `history` are of the steps alone
 
 
 class Problem(Protocol):
@@ -65,10 +65,10 @@ class Problem(Protocol):
     def data(self) -> Data: ...
 
     def start(self) -> tuple[list[Array], np.random.Generator]:
-        """The initial parameters, and a fresh generator for all that follows."""
+        """Return the initial parameters, and a generator for all that follows."""
 
     def look(self, lap: Lap) -> dict[str, float]:
-        """The numbers to keep; "loss" is the one that `reach` and `finish` compare."""
+        """Return the numbers to keep; `reach` and `finish` compare the "loss"."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +141,7 @@ def run_contest(
 def compete(
     problem: Problem, name: str, contestant: Contestant, passing: Say | None = None
 ) -> Course:
-    """The whole course of one contestant. Raises DIVERGED, with its name."""
+    """Train one contestant to the end. Raises DIVERGED, with its name."""
     laps: Iterable[Course] = follow(problem, contestant)
     if passing is None:
         laps = progress(laps, name, math.ceil(contestant.updates / contestant.lap))
@@ -156,14 +156,14 @@ def compete(
 
 
 def check_batches(problem: Problem, contestants: Mapping[str, Contestant]) -> None:
-    """ValueRangeError, before anybody trains, for a batch larger than the data."""
+    """Raise ValueRangeError if a batch is larger than the data."""
     for contestant in contestants.values():
         check_batch_size(contestant.batch, 0, len(problem.data[0]))
 
 
 @dataclass(frozen=True, eq=False)
 class Finish(Value):
-    """How much earlier `winner` was where `baseline` ended; one entry for each problem.
+    """How much earlier `winner` was where `baseline` ended; one entry per problem.
 
     A ratio is the baseline's number over the winner's: 15 means 15 times fewer. If the
     winner never got there, it is 0.
@@ -185,7 +185,7 @@ class Finish(Value):
 
 
 def finish(courses: Courses, winner: str, baseline: str) -> Finish:
-    """When the winner, and the baseline itself, reached the baseline's last loss."""
+    """Find when the winner, and the baseline itself, reached the latter's last loss."""
     targets, updates, seconds = [], [], []
     for theirs, ours in zip(courses[baseline], courses[winner], strict=True):
         targets.append(float(theirs["loss"][-1]))
@@ -205,5 +205,5 @@ def reach(course: Course, target: float) -> tuple[float, float]:
 
 
 def ratio(baseline: float, winner: float) -> float:
-    """How many times fewer; 1 if both were there before the first update."""
+    """How many times fewer the winner needed; 1 if both were there from the start."""
     return baseline / winner if winner else 1.0

@@ -34,6 +34,7 @@ class Problem(Value):
         return self.images.train
 
     def start(self) -> tuple[list[Array], np.random.Generator]:
+        """The initial parameters, and a new generator for batches and labels."""
         return self.params, np.random.default_rng(self.seed)
 
     def look(self, lap: Lap) -> dict[str, float]:
@@ -47,7 +48,7 @@ class Problem(Value):
         return {"loss": loss, "accuracy": accuracy}
 
     def from_start(self, course: Course) -> Course:
-        """Put first what is seen before the first update."""
+        """The course, preceded by what is seen before the first update."""
         first = {"update": 0, "seconds": 0.0} | self.measure(self.params)
         return Course([first, *course.rows])
 

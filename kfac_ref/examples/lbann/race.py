@@ -1,4 +1,4 @@
-"""Adam against K-FAC on LBANN's example: who has the lower training objective?
+"""Adam against K-FAC on LBANN's example: whose training objective is lower?
 
 Four contestants on the same seeds (images held out, first weights, order of batches):
 each optimizer at the settings that LBANN published, and at the best of a grid,
@@ -34,7 +34,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
         "kfac": KfacSettings(damping_act=(0.01,), damping_err=(1.0,)),
     },
 }
-TUNED: dict[str, dict[str, Any]] = {  # for the mlp; the cnn runs at them, too
+TUNED: dict[str, dict[str, Any]] = {  # on the mlp; also used for the cnn
     "Adam": {"learning_rate": 1e-3},
     "K-FAC": {
         "optimizer": "momentum",
@@ -56,7 +56,7 @@ Record = dict[str, Any]
 
 
 def contestants(base: Settings) -> dict[str, Settings]:
-    """Name and settings of each; of `base` what they have in common."""
+    """The settings of each contestant; `base` has what they share."""
     found = {}
     for which, of in (("as published", PUBLISHED), ("tuned", TUNED)):
         for name, own in of.items():
@@ -98,7 +98,7 @@ def _race(base: Settings) -> Record:
 
 def _own(settings: Settings) -> Record:
     own = asdict(settings)
-    del own["seed"], own["data"]  # another for each run; where the files lie
+    del own["seed"], own["data"]  # differs by run; a folder of this machine
     return own
 
 
@@ -114,7 +114,7 @@ def passing(name: str, seed: int, course: Course) -> None:
 
 
 def reduced(seed: int, course: Course) -> Record:
-    """The curves, and the rest of the last epoch."""
+    """The curves, and the other numbers of the last epoch."""
     last = course.rows[-1]
     return {
         "seed": seed,
@@ -138,7 +138,7 @@ def ratios(runs: dict[str, list[Record]]) -> dict[str, list[float]]:
 
 
 def slowdown(runs: dict[str, list[Record]]) -> float:
-    """The time of K-FAC over Adam's, of all epochs as published."""
+    """K-FAC's time over Adam's, for all epochs at the published settings."""
     adam, kfac = (
         sum(run["seconds"][-1] for run in runs[name])
         for name in PAIRS["both as published"]

@@ -1,18 +1,18 @@
-"""The settings of LBANN's MNIST example, and the optimizers that they make.
+"""The settings of LBANN's MNIST example, and the optimizers made from them.
 
 LBANN's K-FAC is the K-FAC of this package with these options:
 
     statistics      Kronecker factors of the empirical Fisher (the training labels)
-    average         `first`: 0.99 of the old value, 0.01 of the new; at first the new
+    average         `first`: 0.99 of the old value, 0.01 of the new; starts at the new
     damping         `separate`: A + pi act I, G + err / pi I, pi = 1 unless use_pi
     refreshed       factors and inverses in step k = 0, 1, ... if compute_interval and
                     the update interval, which moves along a line, both divide k
     step            alpha fixed, mu 0 (sgd) or 0.9 (momentum); no quadratic model
 
 A damping of two numbers moves from the first towards the second by LBANN's rule
-(`ApproachTarget`), once in every step that compute_interval divides. LBANN of 2023 and
-later also shortens every update to lr ||P|| <= 0.0316 for each weight; its example has
-no option for that, its published figures are older, and it is not done here.
+(`ApproachTarget`), once in every step that compute_interval divides. Since 2023 LBANN
+also shortens every update to lr ||P|| <= 0.0316 for each weight. Its example has no
+option for that, and its published figures are older, so it is not done here.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ BETA_2 = 0.99  # of Adam in LBANN's example
 
 @dataclass(frozen=True)
 class KfacSettings(Value):
-    """LBANN's options of K-FAC, with its defaults."""
+    """LBANN's K-FAC options and their defaults."""
 
     damping_act: tuple[float, ...] = (0.03,)  # or (initial, target)
     damping_err: tuple[float, ...] = (0.03,)
@@ -73,12 +73,12 @@ class KfacSettings(Value):
 
     @property
     def average(self) -> MovingAverage:
-        """Of the factors."""
+        """The moving average of the factors."""
         return MovingAverage("first", self.kronecker_decay)
 
     @property
     def dampings(self) -> tuple[Schedule, Schedule]:
-        """Of activations and of errors, by the number of the computing step."""
+        """Dampings of activations and errors, by the number of the computing step."""
         steps = self.damping_warmup_steps
         act, err = (
             _schedule(name, getattr(self, name), steps)
@@ -87,7 +87,7 @@ class KfacSettings(Value):
         return act, err
 
     def refreshes(self, step: int) -> bool:
-        """Are factors and inverses computed in this step, counted from 0?"""
+        """Whether factors and inverses are computed in this step, counted from 0."""
         step = check_count("step", step, least=0)
         first, last = self.update_interval_init, self.update_interval_target
         S = self.update_interval_steps
@@ -97,7 +97,7 @@ class KfacSettings(Value):
 
 @dataclass(frozen=True)
 class Settings(Value):
-    """The options of LBANN's example, with its defaults; K-FAC if `kfac` is given."""
+    """The options of LBANN's example and their defaults; K-FAC if `kfac` is given."""
 
     model: str = "mlp"
     optimizer: str = "adam"
@@ -124,7 +124,7 @@ class Settings(Value):
 
     @property
     def name(self) -> str:
-        """For files: mlp_sgd_kfac."""
+        """For file names: mlp_sgd_kfac."""
         return f"{self.model}_{self.optimizer}{'_kfac' if self.kfac else ''}"
 
 
@@ -138,7 +138,7 @@ def _schedule(name: str, numbers: tuple[float, ...], steps: int) -> Schedule:
 
 
 def make_optimizer(settings: Settings, network: Network) -> Optimizer:
-    """Adam, SGD, or LBANN's K-FAC. Raises ValueRangeError."""
+    """Make Adam, SGD, or LBANN's K-FAC. Raises ValueRangeError."""
     rate = settings.learning_rate
     if settings.optimizer == "adam":
         return Adam(network, rate, beta_2=BETA_2)
@@ -164,7 +164,7 @@ def make_optimizer(settings: Settings, network: Network) -> Optimizer:
 
 @dataclass(frozen=True, eq=False)
 class Scheduled(Value):
-    """K-FAC whose damping and periods follow the number of the step."""
+    """K-FAC with damping and periods that depend on the step."""
 
     kfac: KFAC
     settings: KfacSettings
@@ -185,7 +185,7 @@ class Scheduled(Value):
         return self.at(state.step).step(state, x, y, rng)
 
     def at(self, step: int) -> KFAC:
-        """The options of this step; the damping moves before the first one, too."""
+        """K-FAC as it is in this step; the damping moves before the first one, too."""
         now = self.settings
         act, err = (each(step // now.compute_interval) for each in now.dampings)
         rule = partial(
@@ -204,6 +204,6 @@ class Scheduled(Value):
 def _damped(
     matrix: Any, damping: float, eigen: bool, **numbers: Any
 ) -> SymmetricMatrix:
-    """`separate`, whose numbers are its own: `damping`, gamma^2, is zero here."""
+    """`separate` with its own numbers: `damping`, gamma^2, is zero here."""
     damped = separate(matrix, **numbers)
     return by_eigendecomposition(damped) if eigen else damped

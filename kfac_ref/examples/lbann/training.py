@@ -1,13 +1,13 @@
 """LBANN's MNIST example: train, and print after every epoch what LBANN prints.
 
-From settings come images, a network, its first parameters and the order of the batches,
-all from one generator: with the same seed, two optimizers see the same. After an epoch:
+The split of the images, the initial parameters and the order of the batches come from
+one generator: with the same seed, two optimizers see the same. After an epoch:
 
     objective          mean over its mini-batches, each before its update (as in LBANN)
-    accuracy           of all training images, after the epoch (LBANN: as they come)
+    accuracy           on all training images, after the epoch (LBANN: as they come)
     run time           of the epoch, without these evaluations
     mini-batch time    mean, max, min and standard deviation over its updates
-    test               objective and accuracy of all test images
+    test               objective and accuracy on all test images
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Problem(Value):
         return self.params, deepcopy(self.rng)
 
     def look(self, lap: Lap) -> dict[str, float]:
-        """A lap is an epoch. Times are in seconds, accuracies are shares."""
+        """The numbers of an epoch. Times are in seconds, accuracies are shares."""
         _, accuracy = evaluate(self.network, lap.params, self.images.train)
         objective, right = evaluate(self.network, lap.params, self.images.test)
         times = np.diff(lap.history.seconds, prepend=0.0)
@@ -73,7 +73,7 @@ class Problem(Value):
 
 
 def make_problem(settings: Settings) -> Problem:
-    """Images, network, parameters. Raises KfacError where the settings do not fit."""
+    """Load the images, make the network. Raises KfacError if they do not fit."""
     rng = np.random.default_rng(settings.seed)
     images = load(settings.data, rng, HELD_OUT)
     network = make_network(settings.model, images.size)
@@ -86,7 +86,7 @@ def make_problem(settings: Settings) -> Problem:
 
 
 def make_contestant(settings: Settings, problem: Problem) -> Contestant:
-    """The optimizer of the settings, for as many updates as their epochs have."""
+    """Make the optimizer; its laps are the epochs of the settings."""
     optimizer = make_optimizer(settings, problem.network)
     batch = settings.mini_batch_size
     epoch = len(problem.data[0]) // batch
@@ -107,7 +107,7 @@ def describe(settings: Settings) -> str:
 
 
 def epochs(course: Course) -> list[dict[str, float]]:
-    """What `Problem.look` returned, epoch by epoch."""
+    """What `Problem.look` returned after each epoch."""
     left_out = ("update", "seconds")
     return [{k: v for k, v in row.items() if k not in left_out} for row in course.rows]
 
