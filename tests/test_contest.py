@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from helpers import assert_exact, host
+import kfac_ref
+from helpers import assert_exact, host, imports
 from kfac_ref.distributions import Categorical
 from kfac_ref.errors import ValueRangeError
 from kfac_ref.examples import images, running
@@ -186,3 +188,22 @@ def test_evaluation_in_parts(problem, monkeypatch):
     z = host(problem.network.predict(problem.params, problem.data[0]))
     right = sum(int(np.argmax(z[n]) == y[n]) for n in range(N))
     assert 0 < right < N and whole[1] == right / N
+
+
+# What knows what
+
+
+def test_only_the_command_line_knows_an_example_and_no_example_knows_another():
+    package = Path(kfac_ref.__file__).parent
+    seen = 0
+    for path in package.rglob("*.py"):
+        room, *parts = path.relative_to(package).parts
+        for line, module in imports(path):
+            if module.startswith("kfac_ref.examples"):
+                seen += 1
+                where = f"{path}:{line} imports {module}"
+                assert room in ("examples", "cli"), where
+                name = f"{module}.".split(".")[2]
+                is_folder = (package / "examples" / name).is_dir()
+                assert room == "cli" or not is_folder or name == parts[0], where
+    assert seen > 20
