@@ -15,7 +15,7 @@ from helpers import assert_exact, host, relative_error
 from kfac_ref.algorithm2 import vec
 from kfac_ref.datasets import digits
 from kfac_ref.examples import images as labelled
-from kfac_ref.examples.contest import DIVERGED, Course, compete
+from kfac_ref.examples.contest import DIVERGED, Course, run_contest
 from kfac_ref.examples.convolutional import contestants as who
 from kfac_ref.examples.convolutional import problem as race
 from kfac_ref.examples.convolutional import race as record
@@ -191,25 +191,30 @@ def entry(name, problem, rate, updates):
     return who.contestant(name, problem.network, rate, updates)
 
 
+def course(name, *given):
+    (found,) = run_contest([given[0]], {name: entry(name, *given)})[name]
+    return found
+
+
 @pytest.mark.parametrize("name", who.MAKERS)
 def test_everybody_learns(name, small):
     rate = {"K-FAC": 0.001, "SGD with momentum": 0.1, "Adam": 0.01}[name]
-    course = small.from_start(compete(small, name, entry(name, small, rate, 12)))
-    assert course["update"].tolist() == [0, 5, 10, 12]
-    assert course["seconds"][0] == 0 and (np.diff(course["seconds"]) > 0).all()
+    seen = small.from_start(course(name, small, rate, 12))
+    assert seen["update"].tolist() == [0, 5, 10, 12]
+    assert seen["seconds"][0] == 0 and (np.diff(seen["seconds"]) > 0).all()
     begun = labelled.evaluate(small.network, small.params, small.images.train)[0]
-    assert course["loss"][0] == begun
-    assert course["loss"][-1] < 0.7 * course["loss"][0]
-    assert course["accuracy"].shape == (4,)
+    assert seen["loss"][0] == begun
+    assert seen["loss"][-1] < 0.7 * seen["loss"][0]
+    assert seen["accuracy"].shape == (4,)
     begun = labelled.evaluate(small.network, small.params, small.images.test)[1]
-    assert course["accuracy"][0] == begun
+    assert seen["accuracy"][0] == begun
 
 
 @pytest.mark.parametrize("name", who.MAKERS)
 def test_who_diverges_is_named(name, small):
     """Without a warning of NumPy's on the way."""
     with pytest.raises(DIVERGED, match=f"^{name}, learning rate 1e.200: ") as error:
-        compete(small, name, entry(name, small, 1e200, 40))
+        course(name, small, 1e200, 40)
     assert isinstance(error.value, DIVERGED)
 
 
@@ -248,10 +253,10 @@ def test_the_tuning_refuses_an_edge_of_the_grid(monkeypatch):
 
 def test_the_tuning_takes_the_loss_at_the_end(monkeypatch, small):
     monkeypatch.setattr(tuning, "UPDATES", 3)
-    course = compete(small, "Adam", entry("Adam", small, 0.01, 3))
+    trained = course("Adam", small, 0.01, 3)
     loss = tuning.final_loss("Adam", small, 0.01)
     begun = small.measure(small.params)["loss"]
-    assert loss == float(f"{course['loss'][-1]:.4g}") < begun
+    assert loss == float(f"{trained['loss'][-1]:.4g}") < begun
     assert tuning.final_loss("Adam", small, 1e200) is None
 
 

@@ -131,17 +131,17 @@ def run_contest(
     found: Courses = {name: [] for name in contestants}
     for problem in problems:
         for name, contestant in contestants.items():
-            course = compete(problem, name, contestant, passing)
+            course = _compete(problem, name, contestant, passing)
             found[name].append(course)
             if arrived:
                 arrived(name, problem.seed, course)
     return found
 
 
-def compete(
-    problem: Problem, name: str, contestant: Contestant, passing: Say | None = None
+def _compete(
+    problem: Problem, name: str, contestant: Contestant, passing: Say | None
 ) -> Course:
-    """Train one contestant to the end. Raises DIVERGED, with its name."""
+    """Train one contestant to the end."""
     laps: Iterable[Course] = follow(problem, contestant)
     if passing is None:
         laps = progress(laps, name, math.ceil(contestant.updates / contestant.lap))

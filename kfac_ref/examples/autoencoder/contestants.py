@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from kfac_ref.examples.contest import Contestant
 from kfac_ref.network import Network
@@ -77,20 +78,10 @@ def kfac(network: Network, lambda_: float, least: float) -> KFAC:
     )
 
 
-def sgd(network: Network, rate: float, momentum: float) -> SGD:
-    """With Nesterov's momentum."""
-    return SGD(network, rate, momentum=momentum, nesterov=True)
-
-
-def adam(network: Network, rate: float, beta_1: float) -> Adam:
-    """With beta_2 = 0.999."""
-    return Adam(network, rate, beta_1=beta_1)
-
-
 MAKERS: dict[str, Callable[[Network, float, float], Optimizer]] = {
     "K-FAC": kfac,
-    "SGD": sgd,
-    "Adam": adam,
+    "SGD": partial(SGD, nesterov=True),  # (network, rate, momentum)
+    "Adam": Adam,  # (network, rate, beta_1)
 }
 WORDS = {
     "K-FAC": "lambda {:g}, after 5 updates at least {:g}",
