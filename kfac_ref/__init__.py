@@ -22,7 +22,7 @@ Leave the wings for later:
 
 comparison, plotting             how far an approximation is from the exact matrix
 definition                       the same matrices by autograd, for any function
-demo, races, gpu, cli            programs that use all of this
+examples, gpu, cli               programs that use all of this
 """
 
 from __future__ import annotations
