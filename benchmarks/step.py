@@ -15,7 +15,6 @@ from kfac_ref.gpu.tasks import Step
 from kfac_ref.optimizer import State
 from kfac_ref.optimizer.stages import (
     damping_stage,
-    forward_stage,
     loss_alone_stage,
     loss_stage,
     proposal_stage,
@@ -31,41 +30,44 @@ def given(step: Step) -> Given:
     return Given(
         unflatten(state.theta),
         step.x,
-        unflatten(state.last),
+        unflatten(state.velocity),
         [block.A for block in blocks],
         [block.G for block in blocks],
         0.5,  # of the second of two
         np.random.default_rng(SEED).random((1, *step.x.shape))[0],
-        state.lambda_,
-        step.kfac.l2,
+        state.damping,
+        step.kfac.options.update.l2,
     )
 
 
 def stages(step: Step) -> dict[str, Callable[[], Any]]:
     """The stages by themselves, each on what those before it gave."""
     k, s, x = step.kfac, step.state, step.x
+    net, l2 = k.network, k.options.update.l2
     moved, trace = step()
-    before, gradient = forward_stage(k.network, s.theta, x), trace.gradient
-    directions = [trace.proposal.direction, s.last]
+    before, gradient = net.linearize(net.unflatten(s.theta), x), trace.gradient
+    directions = [trace.proposal.direction, s.velocity]
     damping = trace.proposal.gamma**2
 
     def first() -> Any:
-        return loss_stage(forward_stage(k.network, s.theta, x), x, k.l2)
+        return loss_stage(net.linearize(net.unflatten(s.theta), x), x, l2)
 
     def statistics() -> Any:
         rng = np.random.default_rng(SEED)
-        return s.average.add(statistics_stage(before, x, rng))
+        return k.options.statistics.average.add(
+            s.average, statistics_stage(before, x, rng)
+        )
 
     def proposal() -> Any:
-        damped = damping_stage(trace.average, damping, k.damping_rule)
+        damped = damping_stage(trace.average, damping, k.options.inversion.damping_rule)
         return proposal_stage(damped, gradient)
 
     def model() -> Any:
-        products = curvature_product(k.matrix, before, x)
-        return quadratic_model(directions, gradient, products, k.l2)
+        products = curvature_product(k.options.update.matrix, before, x)
+        return quadratic_model(directions, gradient, products, l2)
 
     def after() -> Any:
-        return loss_alone_stage(forward_stage(k.network, moved.theta, x), x, k.l2)
+        return loss_alone_stage(net.linearize(net.unflatten(moved.theta), x), x, l2)
 
     return dict(
         gradient=first,
@@ -82,8 +84,8 @@ def compare(
     """Gradient, A, G, proposal and parameters of every layer; the losses."""
     state, trace = ours
     unflatten, L, N = step.kfac.network.unflatten, len(bare.given.W), len(step.x)
-    blocks, verdict = trace.statistics.blocks, trace.verdict
-    after = trace.loss + verdict.ratio * verdict.predicted
+    blocks, outcome = trace.statistics.blocks, trace.outcome
+    after = trace.loss + outcome.reduction_ratio * outcome.predicted
     found = [
         *unflatten(trace.gradient),
         *[block.A for block in blocks],
@@ -117,10 +119,11 @@ class ToProposal:
     def __call__(self) -> tuple[Any, Any, Any]:
         """The gradient, the statistics, the proposal."""
         k, s, x = self.step.kfac, self.step.state, self.step.x
-        forward = forward_stage(k.network, s.theta, x)
+        net = k.network
+        forward = net.linearize(net.unflatten(s.theta), x)
         _, gradient = loss_stage(forward, x, 0.0)
         newest = statistics_stage(forward, x, np.random.default_rng(SEED))
-        damped = damping_stage(newest, s.lambda_, k.damping_rule)
+        damped = damping_stage(newest, s.damping, k.options.inversion.damping_rule)
         return gradient, newest, proposal_stage(damped, gradient)
 
     def baseline(self) -> dict[str, Arrays]:

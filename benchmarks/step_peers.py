@@ -32,7 +32,7 @@ def curvlinops(part: ToProposal) -> tuple:
 
     model, x = torch_autoencoder(part)
     params, C = list(model.parameters()), x.shape[1]
-    loss, damping = nn.BCEWithLogitsLoss(), part.step.state.lambda_ / C
+    loss, damping = nn.BCEWithLogitsLoss(), part.step.state.damping / C
 
     def step():
         gradient = torch.autograd.grad(loss(model(x), x), params)

@@ -19,12 +19,12 @@ class Given:
 
     W: Arrays
     x: np.ndarray  # (N, d): inputs, and labels
-    last: Arrays  # the last update
+    velocity: Arrays  # the last update
     A: Arrays  # averages so far
     G: Arrays
     weight: float  # of the newest statistics in the averages
     u: np.ndarray  # (N, d): uniform random numbers, below p where a label is 1
-    lambda_: float
+    damping: float
     l2: float
 
 
@@ -57,9 +57,9 @@ class BareStep:
         gradient = [a.T @ g / N + given.l2 * Wi for a, g, Wi in named]
         A, G = ([r.T @ r / N for r in rows] for rows in (self.a, self.sampled))
         A, G = averaged(given.A, A, given.weight), averaged(given.G, G, given.weight)
-        damping = given.lambda_ + given.l2
+        damping = given.damping + given.l2
         self.solve = BareCholesky(A, G, [-D for D in gradient], damping)
-        self.directions = [self.solve(), given.last]
+        self.directions = [self.solve(), given.velocity]
         tangents = [tangent(W, self.a, V) for V in self.directions]
         self.tangents = [inside for inside, _ in tangents]
         outputs = [dz for _, dz in tangents]

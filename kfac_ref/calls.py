@@ -27,12 +27,12 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "b2": ("beta_2",),
     "weight_decay": ("l2",),  # PyTorch: in the gradient
     "l2_reg": ("l2",),  # KFAC-JAX
-    "damping": ("lambda_",),
     "lambda_": ("damping",),
-    "initial_damping": ("lambda_",),  # KFAC-JAX
-    "use_adaptive_damping": ("lambda_rule",),
-    "min_damping": ("minimum", "lambda_rule"),
-    "max_damping": ("maximum", "lambda_rule"),
+    "lambda_rule": ("adapt_damping",),
+    "initial_damping": ("damping",),  # KFAC-JAX
+    "use_adaptive_damping": ("adapt_damping",),
+    "min_damping": ("minimum", "adapt_damping"),
+    "max_damping": ("maximum", "adapt_damping"),
     "cov_ema_decay": ("average", "decay"),  # TensorFlow K-FAC
     "curvature_ema": ("average", "decay"),  # KFAC-JAX
     "factor_decay": ("average", "decay"),  # kfac-pytorch

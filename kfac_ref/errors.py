@@ -342,6 +342,13 @@ def check_real(what: str, value: Any, expected: str = "a number") -> int | float
         return number
 
 
+def check_share(what: str, share: float) -> float:
+    """`share` as Python's float, in (0, 1]; ValueRangeError, KfacTypeError."""
+    number = check_number(what, share)
+    require(0.0 < number <= 1.0, what, "a share in (0, 1]", number)
+    return number
+
+
 def check_flag(what: str, value: Any) -> bool:
     """`value` as Python's bool if it is True or False; KfacTypeError."""
     is_array = getattr(value, "ndim", None) == 0 and value.dtype.kind == "b"

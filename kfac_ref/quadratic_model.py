@@ -2,14 +2,14 @@
 
     M(delta) = 1/2 delta^T (C + diag(eta) + lambda I) delta + grad^T delta
 
-with delta = sum_i c_i d_i is a quadratic function of a few coefficients c. In the
-paper there are two: alpha of the proposal d_1, mu of the last update d_2, from
+with delta = sum_i c_i d_i is a quadratic function of a few coefficients c. The paper
+has two, alpha of the proposal d_1 and mu of the last update d_2, from
 
     [ d_1^T C' d_1   d_1^T C' d_2 ] [ alpha ]     [ grad^T d_1 ]
     [ d_2^T C' d_1   d_2^T C' d_2 ] [ mu    ] = - [ grad^T d_2 ]      C' = C + ...
 
-Martens & Grosse 2015, sections 6.4 and 7. C is exact, through products: the curvature
-of the mean loss on the batch; so a direction may come from any approximation of it.
+Martens & Grosse 2015, sections 6.4 and 7. C is the exact curvature of the mean loss on
+the batch, through products; so a direction may come from any approximation of it.
 
 By hand: C = [[4, 1], [1, 3]], grad = (1, 2), lambda = 1/2, eta = 0, and the directions
 (1, 0) and (1, 1) give the system [[9/2, 11/2], [11/2, 10]] c = -(1, 3), with the
@@ -45,7 +45,7 @@ from kfac_ref.values import Value
 
 @dataclass(frozen=True, eq=False)
 class QuadraticModel(Value):
-    """M on the span of m directions; all arrays on the host, float64.
+    """M on the span of m directions. All arrays are on the host, in float64.
 
     curvature, decay and metric are (m, m): d_i^T C d_j, d_i^T diag(eta) d_j, d_i^T d_j;
     slope is (m,): grad^T d_i. `rounding` is the relative error of one product.
@@ -58,14 +58,14 @@ class QuadraticModel(Value):
     rounding: float = float(np.finfo(np.float64).eps)
 
     def matrix(self, damping: float, l2: bool = True) -> np.ndarray:
-        """d_i^T (C + eta + lambda I) d_j, (m, m); eta left out with l2=False."""
+        """Return d_i^T (C + eta + lambda I) d_j, (m, m); without eta if l2=False."""
         decay = self.decay if l2 else 0.0 * self.decay
         return self.curvature + decay + check_damping(damping) * self.metric
 
     def value(
         self, coefficients: Sequence[float], damping: float, l2: bool = True
     ) -> float:
-        """M(sum_i c_i d_i): the predicted change of the loss (negative: it falls)."""
+        """Return M(sum_i c_i d_i), the predicted change of the loss (< 0: it falls)."""
         try:
             c = np.asarray(coefficients, dtype=np.float64)
         except (TypeError, ValueError, OverflowError):  # no numbers, or beyond float64
@@ -83,10 +83,10 @@ class QuadraticModel(Value):
         l2: bool = True,
         fixed: Mapping[int, float] | None = None,
     ) -> np.ndarray:
-        """The coefficients (m,) that minimise M, those in `fixed` held at their value.
+        """Return the coefficients (m,) that minimise M, except for those in `fixed`.
 
-        A direction that is zero, or that depends on those before it, gets 0. Raises
-        NotPositiveDefinite where M has no minimum.
+        A direction that is zero, or depends linearly on those before it, gets 0. Raises
+        NotPositiveDefinite if M has no minimum.
         """
         K, c = self.matrix(damping, l2), np.zeros(len(self.slope))
         held = set()
@@ -111,7 +111,7 @@ def quadratic_model(
     matrix: SymmetricMatrix,
     l2: float | Array = 0.0,
 ) -> QuadraticModel:
-    """The model along `directions`, each (P,), for the gradient (P,) of the mean loss.
+    """Return M along `directions`, each (P,), for the gradient (P,) of the mean loss.
 
     matrix: C, of any kind: exact, as products (FisherProduct and the like, which need
     no pass back for it), or an approximation. l2: eta, a number or one for each
@@ -154,16 +154,16 @@ def quadratic_model(
 
 
 def _inner(left: Sequence[Array], right: Sequence[Array]) -> np.ndarray:
-    """u^T v of every two vectors, on the host, float64."""
+    """Return u^T v of every two vectors, on the host, in float64."""
     return np.array([[float(u @ v) for v in right] for u in left])
 
 
 def reduction_ratio(before: float, after: float, predicted: float) -> float:
     """rho = (loss after - loss before) / M(delta). Martens & Grosse 2015, section 6.5.
 
-    With lambda inside M it tends to 2, not to 1, as lambda grows: delta is then
-    -grad / lambda, along which M is half of what its linear part says.
-    Raises ValueRangeError where M predicts no change: rho is then 0/0.
+    With lambda inside M, rho tends to 2, not to 1, as lambda grows: delta then becomes
+    -grad / lambda, along which M is half of its linear part. Raises ValueRangeError if
+    M predicts no change, for rho would be 0/0.
     """
     before, after = check_number("before", before), check_number("after", after)
     predicted = check_number("predicted", predicted)
@@ -175,7 +175,7 @@ def reduction_ratio(before: float, after: float, predicted: float) -> float:
 def _independent(
     K: np.ndarray, free: list[int], damping: float, tolerance: float
 ) -> list[int]:
-    """Those of `free` that are not zero and do not depend on the ones before."""
+    """Keep those of `free` that are not zero and do not depend on the ones before."""
     kept: list[int] = []
     for i in free:
         own = K[i, i]

@@ -50,8 +50,9 @@ class Value:
     def __post_init__(self) -> None:
         """The fields of a dataclass that are int, float or bool become Python's own."""
         kind: Any = type(self)
+        shown = getattr(kind, "shown", kind.__name__)
         for name, words in _numbers(kind):
-            plain = _plain(f"{kind.__name__} {name}", getattr(self, name), words)
+            plain = _plain(f"{shown} {name}", getattr(self, name), words)
             object.__setattr__(self, name, plain)
 
     def __eq__(self, other: object) -> bool:

@@ -21,6 +21,11 @@ def problem(kind, xp, rng, count, n=11):
     return net, params, batches
 
 
+def passed(net, theta, x):
+    """The forward pass of a batch at theta."""
+    return net.linearize(net.unflatten(theta), x)
+
+
 def labels(kind, rng, xp, n):
     if kind == "softmax":
         return classes(rng, xp, n)

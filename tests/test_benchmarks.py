@@ -184,8 +184,8 @@ def test_the_stages_of_a_step_are_the_step(make):
         assert (found.A == expected.A).all() and (found.G == expected.G).all()
     assert (direction == p.direction).all()
     assert (parts["model"].curvature == p.model.curvature).all()
-    verdict = trace.verdict
-    after = trace.loss + verdict.ratio * verdict.predicted
+    outcome = trace.outcome
+    after = trace.loss + outcome.reduction_ratio * outcome.predicted
     assert abs(parts["loss"] / after - 1) < 1e-12
     arrays = (state.theta, trace.gradient, average.blocks[0].A, direction)
     made = [M for stage in case.baseline().values() for M in stage]

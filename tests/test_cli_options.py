@@ -128,7 +128,7 @@ def test_a_number_out_of_range_is_refused_at_once(command, action, begun, capsys
             accepts = True
         except (KfacError, argparse.ArgumentTypeError, ValueError):
             accepts = False
-        assert accepts is (text in taken), (text, "the settings' own verdict")
+        assert accepts is (text in taken), (text, "the settings' own outcome")
 
 
 def test_numbers_of_too_many_digits(capsys, begun):

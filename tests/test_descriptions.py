@@ -67,7 +67,7 @@ def test_arrays_far_away_where_numbers_are_expected():
         lambda: check_pair("kernel", Far()),
         lambda: DenseMatrix(np.eye(3)).power(Far()),
         lambda: DenseMatrix(np.eye(3)).solve(np.ones(3), Far()),
-        lambda: KFAC(chain(), lambda_=Far()),
+        lambda: KFAC(chain(), damping=Far()),
     ):
         with pytest.raises(
             KfacError, match=r"found test_descriptions.Far of shape \(5, 3\)"

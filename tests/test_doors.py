@@ -49,10 +49,10 @@ AX = FIGURE.subplots()
 OPTIMIZERS = {
     make.__name__: make(NET, **options)
     for make, options in (
-        (optimizer.KFAC, dict(lambda_=0.1)),
+        (optimizer.KFAC, dict(damping=0.1)),
         (optimizer.SGD, dict(learning_rate=0.1)),
         (optimizer.Adam, dict(learning_rate=0.1)),
-        (optimizer.NaturalGradient, dict(lambda_=0.1)),
+        (optimizer.NaturalGradient, dict(damping=0.1)),
         (optimizer.HessianFree, {}),
     )
 }
@@ -274,9 +274,9 @@ def test_every_function_and_every_argument_is_in_the_list():
     classes = {"KFAC", "SGD", "Adam", "NaturalGradient", "HessianFree"}  # options
     plain = {  # made by the package, or checked where numbers are
         "Pairs", "Place", "SymmetricMatrix", "RULES", "Comparison", "Row", "Built",
-        "CheckpointError", "Diverged", "History", "MovingAverage", "Proposal", "Run",
-        "State", "Trace", "TrainingDiverged", "Verdict", "growing_batches",
-        "load_state", "APPROXIMATION", "ERROR", "EXACT", "STYLE",
+        "CheckpointError", "Diverged", "History", "Average", "MovingAverage",
+        "Proposal", "Run", "State", "Trace", "TrainingDiverged", "Outcome",
+        "growing_batches", "load_state", "APPROXIMATION", "ERROR", "EXACT", "STYLE",
         "angle_between", "damped_norm", "diagonal_blocks", "spectral_norm",  # of arrays
     }  # fmt: skip
     for module in (kfac_ref, damping, comparison, matrices, optimizer, plotting):

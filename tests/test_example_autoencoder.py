@@ -144,8 +144,9 @@ def test_the_contestants_have_their_tuned_settings():
     tuned = TUNED["curves"]
     found = contestants(autoencoder((7, 5, 3)), "curves")
     kfac, sgd, adam = (c.optimizer for c in found.values())
-    assert isinstance(kfac, KFAC) and kfac.gamma_every == 0
-    assert (kfac.lambda_, kfac.lambda_rule.minimum) == tuned["K-FAC"].settings
+    assert isinstance(kfac, KFAC) and kfac.options.inversion.gamma_every == 0
+    own = kfac.options.inversion
+    assert (own.damping, own.adapt_damping.minimum) == tuned["K-FAC"].settings
     assert isinstance(sgd, SGD) and sgd.nesterov
     assert (sgd.learning_rate, sgd.momentum) == tuned["SGD"].settings
     assert isinstance(adam, Adam)

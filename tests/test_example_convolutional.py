@@ -121,7 +121,7 @@ def test_inverses_in_steps_0_and_10_statistics_in_every_step(steps):
     assert min(changes) > 0.01 and all(trace.statistics for trace in traces)
     numbers = {(trace.proposal.alpha, trace.proposal.mu) for trace in traces}
     assert numbers == {(0.0002, 0.0)}  # the momentum is in what is preconditioned
-    assert {trace.verdict.lambda_ for trace in traces} == {0.001}
+    assert {trace.outcome.damping for trace in traces} == {0.001}
     assert {trace.proposal.clip for trace in traces} == {1.0}
 
 

@@ -348,7 +348,7 @@ def test_eigendecompositions_give_the_same_step(xp, rng):
 def damping_at(now, step):
     net = Network([Dense(3, 2)], Categorical())
     kfac = make_optimizer(Settings(optimizer="sgd", kfac=now), net)
-    return kfac.at(step).damping_rule.keywords
+    return kfac.at(step).options.inversion.damping_rule.keywords
 
 
 def test_a_damping_of_two_numbers_moves_before_every_step():

@@ -514,7 +514,7 @@ def test_a_basis_whose_products_overflow_is_refused(rng, recwarn):
 
 @pytest.mark.parametrize(
     "optimizer",
-    [partial(KFAC, lambda_=0.1), partial(NaturalGradient, lambda_=0.1), HessianFree],
+    [partial(KFAC, damping=0.1), partial(NaturalGradient, damping=0.1), HessianFree],
 )
 def test_a_curvature_that_overflows_is_diverged(optimizer, rng):
     """In float32 F of inputs of 1e20 is infinite; their loss and gradient are not."""
@@ -530,13 +530,13 @@ def test_a_curvature_that_overflows_is_diverged(optimizer, rng):
 def test_a_momentum_that_overflows_is_diverged(rng):
     """The sum of gradients is infinite, which is seen when it is preconditioned."""
     net = Network([Dense(4, 3)], Normal())
-    fixed = dict(lambda_=0.1, momentum=0.99, learning_rate=0.1)
+    fixed = dict(damping=0.1, momentum=0.99, learning_rate=0.1)
     made = KFAC(net, momentum_of="gradient", **fixed)
     state = made.init([np.full((5, 3), 0.1, np.float32)])
-    last = np.full(15, 3.4e38, np.float32)  # the largest is 3.403e38
+    velocity = np.full(15, 3.4e38, np.float32)  # the largest is 3.403e38
     x, y = np.full((7, 4), 6e18, np.float32), np.zeros((7, 3), np.float32)
     with np.errstate(all="ignore"), pytest.raises(Diverged, match="the proposal is no"):
-        made.step(replace(state, last=last), x, y, rng)
+        made.step(replace(state, velocity=velocity), x, y, rng)
 
 
 def test_free_memory_of_a_device_is_what_it_says(monkeypatch):
@@ -661,7 +661,7 @@ def test_one_iteration_of_hessian_free_by_hand(rng):
     """Steepest descent on the damped model, from 0 and then from 0.95 of the last."""
     net = chain()
     params, x, y = parameters(net, rng, np), inputs(rng, np), classes(rng, np)
-    free = HessianFree(net, lambda_=0.3, lambda_rule=None, iterations=1, l2=0.02)
+    free = HessianFree(net, damping=0.3, adapt_damping=None, iterations=1, l2=0.02)
     state, last = free.init(params), np.zeros(net.size)
     for _ in range(2):
         theta = state.theta

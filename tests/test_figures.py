@@ -28,7 +28,7 @@ from kfac_ref.examples.contest import Course
 from kfac_ref.examples.convolutional import race as convolutional_record
 from kfac_ref.examples.lbann import race as lbann_race
 from kfac_ref.matrices import DenseMatrix, KroneckerProduct
-from kfac_ref.optimizer.training import History
+from kfac_ref.optimizer.history import History
 from kfac_ref.plotting import (
     APPROXIMATION,
     ERROR,

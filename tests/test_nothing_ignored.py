@@ -34,9 +34,9 @@ from kfac_ref.matrices import (
     EigenKronecker,
     KroneckerProduct,
 )
-from kfac_ref.optimizer import KFAC, SGD, HessianFree, MovingAverage, train
+from kfac_ref.optimizer import KFAC, SGD, Average, HessianFree, MovingAverage, train
 from kfac_ref.optimizer.levenberg_marquardt import LevenbergMarquardt
-from kfac_ref.optimizer.schedules import Bounded, Constant, Delayed, Exponential, WarmUp
+from kfac_ref.optimizer.schedules import Bounded, Constant, Exponential
 from matrix_cases import moment, rotation
 from networks import chain, classes, inputs, parameters
 from optimizer_cases import problem as optimizer_problem
@@ -113,7 +113,7 @@ def test_a_reproducible_estimate_needs_no_generator(problem, xp):
     found = curvature(net, params, x, "full", Observed())
     expected = empirical_fisher_matrix(net, params, x, top)
     assert_exact(found.to_dense(), host(expected.to_dense()))
-    kfac = KFAC(net, estimate=Given(1, y[None]), lambda_=1.0)
+    kfac = KFAC(net, estimate=Given(1, y[None]), damping=1.0)
     assert kfac.step(kfac.init(params), x, y, None)[0].step == 1
 
 
@@ -223,8 +223,8 @@ def test_a_class_where_a_function_is_expected(problem, rng):
         (lambda: SGD(net, Exponential), "SGD learning_rate: expected a number or a s"),
         (lambda: SGD(net, 0.1, momentum=Constant), "SGD momentum: expected a number"),
         (lambda: HessianFree(net, Exponential), "HessianFree learning_rate: expected"),
-        (lambda: WarmUp(0.1, 3, Constant), "WarmUp then: expected a schedule, such as"),
-        (lambda: Delayed(3, 0.5), "Delayed then: expected a schedule, .* found 0.5"),
+        (lambda: Bounded(Constant), "Bounded then: expected a schedule, such as"),
+        (lambda: Bounded(0.5), "Bounded then: expected a schedule, .* found 0.5"),
         (lambda: Bounded(None), "Bounded then: expected a schedule, .* found None"),
         (lambda: KFAC(net, damping_rule=KroneckerProduct), "damping_rule: expected a"),
         (lambda: by_kind(curvature(net, params, x), 1.0, KroneckerProduct), "kronec"),
@@ -294,7 +294,7 @@ def test_the_two_rules_of_by_kind_may_be_others(xp, rng):
 def test_any_structure_trains_with_the_default_rule(structure, xp, rng):
     """Each block of the direction is that of its own formula."""
     net, params, batches = optimizer_problem("softmax", xp, rng, 3)
-    kfac = KFAC(net, structure=structure, lambda_=0.1, average="latest")
+    kfac = KFAC(net, structure=structure, damping=0.1, average="latest")
     (trace,) = run(kfac, params, batches[:1])[1]
     p, average = trace.proposal, trace.average
     lam, gamma = p.gamma**2, p.gamma
@@ -337,8 +337,8 @@ def test_a_rule_that_is_named_is_not_replaced_by_another():
         ("damping_rule", "factored", UnknownName, "mean 'factored_tikhonov'"),
         ("damping_rule", 0.03, KfacTypeError, "damping_rule: expected a function.*0.0"),
         ("damping_rule", "separate", ValueRangeError, "its numbers are its own"),
-        ("lambda_rule", 0.95, KfacTypeError, r"lambda_rule: .*\(decay=0.95\), or None"),
-        ("lambda_rule", LevenbergMarquardt, KfacTypeError, "lambda_rule: expected a"),
+        ("adapt_damping", 0.95, KfacTypeError, r"adapt_damping: .*\(decay=0.95\), or"),
+        ("adapt_damping", LevenbergMarquardt, KfacTypeError, "adapt_damping: expect"),
         ("clip", "euclid", UnknownName, "clip 'euclid': did you mean 'euclidean'"),
         ("structure", 3, KfacTypeError, "structure: expected one name, or a list"),
         ("structure", ["kronecker", "kfac"], ShapeError, "structure: expected one na"),
@@ -362,20 +362,22 @@ def test_a_lambda_rule_of_ones_own():
             return damping / 2
 
     rule = Halves()
-    assert KFAC(chain(), lambda_rule=rule).lambda_rule is rule
-    with pytest.raises(KfacTypeError, match="HessianFree lambda_rule: expected a Lev"):
-        HessianFree(chain(), lambda_rule=0.9)
+    assert KFAC(chain(), adapt_damping=rule).options.inversion.adapt_damping is rule
+    with pytest.raises(
+        KfacTypeError, match="HessianFree adapt_damping: expected a Lev"
+    ):
+        HessianFree(chain(), adapt_damping=0.9)
 
 
 def test_hessian_free_heeds_the_period_of_its_rule(xp, rng):
     net, params, batches = optimizer_problem("softmax", xp, rng, 4)
     every, third = (
-        HessianFree(net, lambda_rule=LevenbergMarquardt(decay=0.5, period=period))
+        HessianFree(net, adapt_damping=LevenbergMarquardt(decay=0.5, period=period))
         for period in (1, 3)
     )
-    moved = [state.lambda_ for state in run(every, params, batches)[0]]
+    moved = [state.damping for state in run(every, params, batches)[0]]
     assert moved[0] == 0.5
-    waits = [state.lambda_ for state in run(third, params, batches)[0]]
+    waits = [state.damping for state in run(third, params, batches)[0]]
     assert waits[:2] == [1.0, 1.0] and waits[2] == waits[3] != 1.0
 
 
@@ -391,9 +393,9 @@ def test_nesterov_without_momentum_would_be_plain_descent():
 SWITCHED_OFF = [  # options, and one that then is not looked at; options.py lists them
     (dict(gamma_every=0), dict(gamma_factor=0.3)),
     (dict(norm_constraint=None), dict(clip="euclidean")),
-    (dict(learning_rate=0.1, momentum=0.9, lambda_rule=None, gamma_every=0),
+    (dict(learning_rate=0.1, momentum=0.9, adapt_damping=None, gamma_every=0),
      dict(tau_2=0.5)),
-    (dict(learning_rate=0.1, momentum=0.9, lambda_rule=None, gamma_every=0),
+    (dict(learning_rate=0.1, momentum=0.9, adapt_damping=None, gamma_every=0),
      dict(matrix="empirical")),
     (dict(), dict(position_share=0.5)),
 ]  # fmt: skip
@@ -406,7 +408,7 @@ def test_options_of_a_stage_that_is_switched_off_may_stay(base, option, xp, rng)
     (name,) = option
     assert f"`{name}`" in options.__doc__
     net, params, batches = optimizer_problem("softmax", xp, rng, 3)
-    base = dict(base, estimate="expectation", lambda_=0.1)
+    base = dict(base, estimate="expectation", damping=0.1)
     ends = [
         run(KFAC(net, **base, **more), params, batches)[0][-1].theta
         for more in ({}, option)
@@ -416,8 +418,10 @@ def test_options_of_a_stage_that_is_switched_off_may_stay(base, option, xp, rng)
 
 @pytest.mark.parametrize("variant", ["latest", "plain"])
 def test_a_decay_that_a_variant_does_not_look_at(variant, xp):
-    one = MovingAverage(variant, 0.3).add(xp.ones(3)).add(2 * xp.ones(3))
-    two = MovingAverage(variant, 0.8).add(xp.ones(3)).add(2 * xp.ones(3))
+    one, two = Average(), Average()
+    for value in (xp.ones(3), 2 * xp.ones(3)):
+        one = MovingAverage(variant, 0.3).add(one, value)
+        two = MovingAverage(variant, 0.8).add(two, value)
     assert (host(one.value) == host(two.value)).all()
 
 
@@ -427,5 +431,6 @@ def test_a_normal_estimate_object_in_a_list(xp, rng):
     kfac = KFAC(net, estimate=["expectation", "sampled", "sampled"], samples=2)
     from kfac_ref.optimizer.statistics import choices
 
-    found = choices(net, kfac.structure, kfac.estimate, kfac.samples)[1]
+    own = kfac.options.statistics
+    found = choices(net, own.structure, own.estimate, own.samples)[1]
     assert found == [Expectation(), Sampled(2), Sampled(2)]

@@ -353,6 +353,9 @@ NO_DOORS = {  # module or function: why its numbers are not looked at
     "kfac_ref.definition": "apart from the rest: autograd's numbers must pass",
     "kfac_ref.examples": "from Settings, or into constructors, which check",
     "kfac_ref.optimizer.stages.check_finite_stage": "looks at a result",
+    "kfac_ref.optimizer.arguments.check_size": "is a check",
+    "kfac_ref.optimizer.state_parts": "are checks",
+    "kfac_ref.optimizer.proposal": "behind a step, whose options and state check",
     "kfac_ref.comparison.distances.not_zero": "looks at a result",
     "kfac_ref.optimizer.averages.mix": "behind MovingAverage, whose weights are floats",
 }
@@ -446,7 +449,7 @@ def test_sizes_of_eight_bits():
 
 @pytest.mark.parametrize("decay", [0.9, np.float64(0.9), np.array(0.9)])
 def test_a_decay_leaves_float32_as_it_is(decay):
-    optimizer = KFAC(NET, lambda_=0.5, average=averages.MovingAverage("first", decay))
+    optimizer = KFAC(NET, damping=0.5, average=averages.MovingAverage("first", decay))
     state, _ = cases.steps(optimizer, 3)
     assert {state.average.value.blocks[0].A.dtype, state.theta.dtype} == {X.dtype}
 

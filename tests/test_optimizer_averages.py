@@ -16,7 +16,7 @@ from kfac_ref.matrices import (
     DiagonalMatrix,
     KroneckerProduct,
 )
-from kfac_ref.optimizer import MovingAverage
+from kfac_ref.optimizer import Average, MovingAverage
 from kfac_ref.optimizer.averages import AVERAGES, mix
 from kfac_ref.structures import curvature
 from matrix_cases import moment
@@ -48,9 +48,9 @@ def closed_form(variant, k, eps):
 
 
 def average_of(values, variant, eps=EPS, burn_in=0):
-    average = MovingAverage(variant, eps)
+    rule, average = MovingAverage(variant, eps), Average()
     for i, value in enumerate(values):
-        average = average.add(value, burn_in=i < burn_in)
+        average = rule.add(average, value, burn_in=i < burn_in)
     return average
 
 
@@ -152,7 +152,7 @@ def test_burn_in_is_a_plain_mean_from_which_the_variant_goes_on(variant, xp, rng
         "paper": 1 / 4,
         "debiased": 1 / (3 * EPS + 1),  # three with the weight eps each
     }.get(variant, 1 - EPS)
-    following = average.add(values[3]).value.to_dense()
+    following = MovingAverage(variant, EPS).add(average, values[3]).value.to_dense()
     assert_exact(following, (1 - w) * mean + w * arrays[3])
 
 
@@ -260,13 +260,14 @@ def test_float32_stays(xp, rng):
 def test_errors(xp, rng):
     _, (value,) = dense(xp, rng, 1)
     _, (other,) = dense(xp, rng, 1, d=4)
-    average = MovingAverage("first").add(value)
+    rule = MovingAverage("first")
+    average = rule.add(Average(), value)
     with pytest.raises(
         ShapeError, match=r"DenseMatrix\(5 x 5.*DenseMatrix\(4 x 4.*different"
     ):
-        average.add(other)
+        rule.add(average, other)
     with pytest.raises(ShapeError, match="different kinds"):
-        average.add(BlockDiagonalMatrix([value]))
+        rule.add(average, BlockDiagonalMatrix([value]))
     with pytest.raises(ShapeError, match="different kinds"):
         mix(value, DiagonalMatrix(xp.asarray(np.ones(5))), 0.5)
     with pytest.raises(UnknownName, match="average 'frist': did you mean 'first'"):

@@ -36,8 +36,8 @@ def test_every_part_of_algorithm_2(kind, lam, n, xp, rng):
     net, params, batches = problem(kind, xp, rng, STEPS, n)
     expected = page(kind, params, batches, lam=lam, **PAPER)
     kfac = KFAC(
-        net, l2=0.02, lambda_=lam, gamma_every=3, inverse_every=2, gamma_factor=0.6,
-        lambda_rule=LevenbergMarquardt(decay=0.7**0.5, period=2),
+        net, l2=0.02, damping=lam, gamma_every=3, inverse_every=2, gamma_factor=0.6,
+        adapt_damping=LevenbergMarquardt(decay=0.7**0.5, period=2),
         average=MovingAverage("paper", 0.8),
     )  # fmt: skip
     states, traces = run(kfac, params, batches)
@@ -59,19 +59,19 @@ def compare_statistics(trace, e):
 
 
 def compare_update(state, trace, e):
-    proposal, verdict = trace.proposal, trace.verdict
+    proposal, outcome = trace.proposal, trace.outcome
     assert_exact(proposal.gamma, e["gamma"], CLOSE)
     assert_exact(proposal.direction, e["Delta"], CLOSE)
     assert_exact(proposal.alpha, e["alpha"], CLOSE)
     assert abs(proposal.mu - e["mu"]) <= CLOSE * max(abs(e["mu"]), 1e-3)
     assert_exact(proposal.update, e["delta"], CLOSE)
-    assert_exact(verdict.predicted, e["M"], CLOSE)
-    assert (verdict.ratio is None) == (e["rho"] is None)
+    assert_exact(outcome.predicted, e["M"], CLOSE)
+    assert (outcome.reduction_ratio is None) == (e["rho"] is None)
     if e["rho"] is not None:
-        assert_exact(verdict.ratio, e["rho"], CLOSE)
-    assert_exact(verdict.lambda_, e["lam"], CLOSE)
+        assert_exact(outcome.reduction_ratio, e["rho"], CLOSE)
+    assert_exact(outcome.damping, e["lam"], CLOSE)
     assert_exact(state.theta, e["theta"], CLOSE)
-    assert (state.lambda_, state.gamma) == (verdict.lambda_, proposal.gamma)
+    assert (state.damping, state.gamma) == (outcome.damping, proposal.gamma)
 
 
 def test_these_runs_visit_every_branch():
@@ -88,15 +88,15 @@ def test_these_runs_visit_every_branch():
     assert moves["renewed"] == {True, False}
 
 
-def test_the_defaults_are_the_papers(xp, rng):
-    """lambda 150, T1 = 5, T2 = T3 = 20, omega = 19/20, eta 1e-5, eps 0.95."""
-    net, params, batches = problem("softmax", xp, rng, 6)
-    expected = page("softmax", params, batches)
-    kfac = KFAC(net)
+def test_the_papers_own_values(xp, rng):
+    """lambda 150, T1 = 5, T2 = T3 = 20, omega = 19/20, eta 1e-5, eps 0.95, tau."""
+    net, params, batches = problem("softmax", xp, rng, 6, n=17)
+    expected = page("softmax", params, batches, tau_1=1 / 8, tau_2=1 / 4)
+    kfac = KFAC.paper(net)
     for state, trace, e in zip(*run(kfac, params, batches), expected, strict=True):
         compare_statistics(trace, e)
         compare_update(state, trace, e)
-    assert_exact(kfac.gamma_factor, 0.95**10)
+    assert_exact(kfac.options.inversion.gamma_factor, 0.95**10)
 
 
 def test_random_subsets_of_the_batch(xp, rng):
@@ -105,8 +105,8 @@ def test_random_subsets_of_the_batch(xp, rng):
     shares = dict(tau_1=0.3, tau_2=0.6)
     expected = page("softmax", params, batches, lam=0.5, **PAPER | shares)
     kfac = KFAC(
-        net, l2=0.02, lambda_=0.5, gamma_every=3, inverse_every=2, gamma_factor=0.6,
-        lambda_rule=LevenbergMarquardt(decay=0.7**0.5, period=2), **shares,
+        net, l2=0.02, damping=0.5, gamma_every=3, inverse_every=2, gamma_factor=0.6,
+        adapt_damping=LevenbergMarquardt(decay=0.7**0.5, period=2), **shares,
     )  # fmt: skip
     for state, trace, e in zip(*run(kfac, params, batches), expected, strict=True):
         compare_statistics(trace, e)
@@ -128,7 +128,7 @@ def test_tensorflow_kfac_momentum_adam(kind, xp, rng):
         lr=0.1, m=0.9, lam=0.3, decay=0.95, invert_every=2, c=0.02, wd=0.4,
     )  # fmt: skip
     kfac = KFAC(
-        net, **LIBRARY, lambda_=0.3, lambda_rule=None, inverse_every=2,
+        net, **LIBRARY, damping=0.3, adapt_damping=None, inverse_every=2,
         learning_rate=0.1, momentum=0.9, momentum_of="gradient",
         norm_constraint=0.02, weight_decay=0.4,
     )  # fmt: skip
@@ -151,7 +151,7 @@ def test_tensorflow_kfac_momentum_regular(kind, xp, rng):
     host_problem = on_host(params, batches)
     options = dict(lr=0.1, m=0.9, lam=0.3, decay=0.95)
     kfac = KFAC(
-        net, **LIBRARY, lambda_=0.3, lambda_rule=None, inverse_every=1,
+        net, **LIBRARY, damping=0.3, adapt_damping=None, inverse_every=1,
         learning_rate=0.1, momentum=0.9,
     )  # fmt: skip
     thetas = transcription.tensorflow_regular(
@@ -173,15 +173,15 @@ def test_tensorflow_kfac_qmodel(kind, xp, rng):
     rule = LevenbergMarquardt(
         decay=0.95, period=2, minimum=1e-8, nan="keep", any_fall=True
     )
-    kfac = KFAC(net, **LIBRARY, lambda_=0.3, lambda_rule=rule, inverse_every=1)
+    kfac = KFAC(net, **LIBRARY, damping=0.3, adapt_damping=rule, inverse_every=1)
     states, traces = run(kfac, params, batches)
     for state, trace, (theta, change, rho, lam) in zip(
         states, traces, expected, strict=True
     ):
         assert_exact(state.theta, theta, CLOSE)
-        assert_exact(trace.verdict.predicted, change, CLOSE)
-        assert_exact(trace.verdict.lambda_, lam, CLOSE)
-        assert (trace.verdict.ratio is None) == (rho is None)
+        assert_exact(trace.outcome.predicted, change, CLOSE)
+        assert_exact(trace.outcome.damping, lam, CLOSE)
+        assert (trace.outcome.reduction_ratio is None) == (rho is None)
     assert len({lam for *_, lam in expected}) > 1
 
 
@@ -193,11 +193,11 @@ def test_tensorflow_kfac_qmodel_with_l2(xp, rng):
         lam=0.3, l2=0.1, decay=0.95, interval=100, omega=0.95, floor=1e-8,
     )  # fmt: skip
     options = {**LIBRARY, "l2": 0.1}
-    kfac = KFAC(net, **options, lambda_=0.2, lambda_rule=None, inverse_every=1)
+    kfac = KFAC(net, **options, damping=0.2, adapt_damping=None, inverse_every=1)
     states, traces = run(kfac, params, batches)
     for state, trace, (theta, change, *_) in zip(states, traces, expected, strict=True):
         assert_exact(state.theta, theta, CLOSE)
-        assert_exact(trace.verdict.predicted, change, CLOSE)
+        assert_exact(trace.outcome.predicted, change, CLOSE)
 
 
 def sign_drawer(seed=SEED):
@@ -217,8 +217,8 @@ def test_kfac_jax_all_adaptive(kind, xp, rng):
     )  # fmt: skip
     options = {**LIBRARY, "l2": 0.03}
     kfac = KFAC(
-        net, **options, lambda_=0.2, inverse_every=3, estimate="ggn_curvature_prop",
-        lambda_rule=LevenbergMarquardt(decay=0.9, period=2, minimum=1e-8, nan="grow"),
+        net, **options, damping=0.2, inverse_every=3, estimate="ggn_curvature_prop",
+        adapt_damping=LevenbergMarquardt(decay=0.9, period=2, minimum=1e-8, nan="grow"),
         matrix="ggn",
     )  # fmt: skip
     generator = np.random.default_rng(SEED)
@@ -231,9 +231,9 @@ def test_kfac_jax_all_adaptive(kind, xp, rng):
         assert_exact(state.theta, theta, CLOSE)
         assert_exact(trace.proposal.alpha, alpha, CLOSE)
         assert abs(trace.proposal.mu - mu) < CLOSE
-        assert_exact(trace.verdict.predicted, change, CLOSE)
-        assert_exact(state.lambda_, damping, CLOSE)
-        assert (trace.verdict.ratio is None) == (rho is None)
+        assert_exact(trace.outcome.predicted, change, CLOSE)
+        assert_exact(state.damping, damping, CLOSE)
+        assert (trace.outcome.reduction_ratio is None) == (rho is None)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -246,22 +246,22 @@ def test_kfac_jax_fixed_rate_momentum_and_norm_constraint(kind, xp, rng):
         norm_constraint=0.01,
     )  # fmt: skip
     kfac = KFAC(
-        net, **{**LIBRARY, "l2": 0.03}, lambda_=0.2, inverse_every=2,
+        net, **{**LIBRARY, "l2": 0.03}, damping=0.2, inverse_every=2,
         estimate="ggn_curvature_prop", learning_rate=0.3, momentum=0.8,
         norm_constraint=0.01, matrix="approximation",
-        lambda_rule=LevenbergMarquardt(decay=0.9, period=2, minimum=1e-8, nan="grow"),
+        adapt_damping=LevenbergMarquardt(decay=0.9, period=2, minimum=1e-8, nan="grow"),
     )  # fmt: skip
     states, traces = run(kfac, params, batches)
     for state, trace, (theta, _, _, change, rho, damping) in zip(
         states, traces, expected, strict=True
     ):
         assert_exact(state.theta, theta, CLOSE)
-        assert_exact(state.lambda_, damping, CLOSE)
+        assert_exact(state.damping, damping, CLOSE)
         assert trace.proposal.clip < 0.9
-        assert (trace.verdict.ratio is None) == (rho is None)
+        assert (trace.outcome.reduction_ratio is None) == (rho is None)
         if rho is not None:
-            assert_exact(trace.verdict.predicted, change, CLOSE)
-            assert_exact(trace.verdict.ratio, rho, CLOSE)
+            assert_exact(trace.outcome.predicted, change, CLOSE)
+            assert_exact(trace.outcome.reduction_ratio, rho, CLOSE)
 
 
 # LBANN and ChainerKFAC, by hand: a = (1, 0), (1, 2) and g = 1, -1 give the factors
@@ -279,13 +279,18 @@ def one_layer(xp, **options):
     x = xp.asarray(np.array([[1.0, 0.0], [1.0, 2.0]]))
     y = xp.asarray(np.array([[-1.0], [1.0]]))
     kfac = KFAC(
-        net, **LIBRARY, estimate="empirical", lambda_rule=None, momentum=0.9, **options
+        net,
+        **LIBRARY,
+        estimate="empirical",
+        adapt_damping=None,
+        momentum=0.9,
+        **options,
     )
     params = [xp.asarray(np.zeros((2, 1)))]
     (state,), (trace,) = run(kfac, params, [(x, y)])
     assert_exact(trace.gradient, np.array([0.0, -1.0]))
     assert_exact(state.theta, host(trace.proposal.update))
-    rate = kfac.learning_rate * trace.proposal.clip
+    rate = kfac.options.practice.learning_rate * trace.proposal.clip
     assert_exact(trace.proposal.update, rate * host(trace.proposal.direction))
     return -host(trace.proposal.direction), trace.proposal.clip
 
@@ -294,7 +299,7 @@ def one_layer(xp, **options):
 def test_lbann_by_hand(damping, pi, xp):
     """Damping is added as it is; the clip shortens to a length of sqrt(0.001)."""
     options = dict(
-        lambda_=damping, damping_rule=lambda M, d: separate(M, d, d, pi),
+        damping=damping, damping_rule=lambda M, d: separate(M, d, d, pi),
         norm_constraint=0.001, clip="euclidean",
     )  # fmt: skip
     P, nu = one_layer(xp, learning_rate=1.0, **options)
@@ -306,5 +311,5 @@ def test_lbann_by_hand(damping, pi, xp):
 
 def test_chainerkfac_by_hand(xp):
     """Factored Tikhonov damping with pi, of the empirical Fisher."""
-    P, _ = one_layer(xp, lambda_=0.25, learning_rate=0.1)
+    P, _ = one_layer(xp, damping=0.25, learning_rate=0.1)
     assert np.abs(P - [0.22106978, -0.35644681]).max() < 5e-9

@@ -21,8 +21,10 @@ from kfac_ref.optimizer.levenberg_marquardt import LevenbergMarquardt
 from networks import SIZES, chain
 from optimizer_cases import KINDS, problem, run
 
-EXPECTED = dict(estimate="expectation", l2=0.02, lambda_=0.3, gamma_every=2,
-                inverse_every=2, lambda_rule=LevenbergMarquardt(period=2))  # fmt: skip
+EXPECTED = dict(
+    estimate="expectation", l2=0.02, damping=0.3, gamma_every=2, inverse_every=2,
+    adapt_damping=LevenbergMarquardt(period=2),
+)  # fmt: skip
 
 
 # K4. Martens & Grosse 2015, Theorem 1: with new coordinates for every layer's inputs,
@@ -99,7 +101,7 @@ def _flat(matrices):
 
 # Undamped matrices pass rounding on: here cond A * cond G goes up to 1e4 or so.
 K4 = 1e-9
-UNDAMPED = dict(EXPECTED, l2=0.0, lambda_=0.0, gamma_every=0, inverse_every=1)
+UNDAMPED = dict(EXPECTED, l2=0.0, damping=0.0, gamma_every=0, inverse_every=1)
 
 
 @pytest.mark.parametrize("structure", ["kronecker", "block_tridiagonal"])
@@ -113,7 +115,7 @@ def test_k4_undamped_steps_are_invariant(fixed, structure, xp, rng):
 @pytest.mark.parametrize(
     "change",
     [
-        dict(lambda_=0.1),
+        dict(damping=0.1),
         dict(l2=0.1),
         dict(structure="diagonal", damping_rule=lambda matrix, damping: matrix),
         dict(damping_rule=lambda matrix, damping: _no_curvature(matrix)),
@@ -177,7 +179,7 @@ def compare(kfac, params, batches, others):
             assert_exact(b.A, a.A, 1e-11)
             assert_exact(b.G, a.G, 1e-11)
         assert_exact(two.proposal.update, one.proposal.update, 1e-9)
-        assert_exact(two.verdict.lambda_, one.verdict.lambda_, 1e-9)
+        assert_exact(two.outcome.damping, one.outcome.damping, 1e-9)
 
 
 def test_one_example_more_changes_the_step(xp, rng):
@@ -188,7 +190,7 @@ def test_one_example_more_changes_the_step(xp, rng):
     assert relative_error(two.theta, one.theta) > 1e-3
 
 
-@pytest.mark.parametrize("scaled", [("l2", "lambda_"), ("lambda_",), ("l2",)])
+@pytest.mark.parametrize("scaled", [("l2", "damping"), ("damping",), ("l2",)])
 @pytest.mark.parametrize("estimate", ["sampled", "expectation"])
 def test_scale_of_the_loss(estimate, scaled, xp, rng):
     """c times the loss, with c times lambda and eta: the same updates; else not."""
@@ -207,7 +209,7 @@ def test_scale_of_the_loss(estimate, scaled, xp, rng):
     (one, first), (two, last) = ends
     if len(scaled) == 2:
         assert_exact(two.theta, one.theta, 1e-10)
-        assert_exact(two.lambda_, c * one.lambda_)
+        assert_exact(two.damping, c * one.damping)
         assert_exact(two.gamma, c**0.5 * one.gamma)
         assert_exact(last.loss, c * first.loss, 1e-10)
         assert_exact(last.proposal.alpha, first.proposal.alpha, 1e-9)
@@ -238,14 +240,14 @@ def test_a_second_identical_call_gives_the_same_result(xp, rng):
     kfac = KFAC(net, gamma_every=2, inverse_every=3, average=MovingAverage("debiased"))
     states, _ = run(kfac, params, batches[:3])
     state = states[-1]
-    frozen = [host(v) for v in (state.theta, state.last, *_factors(state))]
+    frozen = [host(v) for v in (state.theta, state.velocity, *_factors(state))]
     again = []
     for _ in range(2):
         moved, trace = kfac.step(state, *batches[3], np.random.default_rng(1))
         again.append((moved.theta, trace.proposal.update, *_factors(moved)))
     for one, two in zip(*again, strict=True):
         assert (host(one) == host(two)).all()
-    kept = [state.theta, state.last, *_factors(state)]
+    kept = [state.theta, state.velocity, *_factors(state)]
     for one, two in zip(frozen, kept, strict=True):
         assert (one == host(two)).all()
     other, _ = kfac.step(state, *batches[3], np.random.default_rng(2))
@@ -265,5 +267,10 @@ def test_float32_stays_float32(xp, rng):
     for options in ({}, dict(learning_rate=0.1, momentum=0.9, norm_constraint=0.01)):
         states, traces = run(KFAC(net, **EXPECTED, **options), params, batches)
         for state, trace in zip(states, traces, strict=True):
-            arrays = [state.theta, state.last, trace.gradient, trace.proposal.direction]
+            arrays = [
+                state.theta,
+                state.velocity,
+                trace.gradient,
+                trace.proposal.direction,
+            ]
             assert {a.dtype for a in [*arrays, *_factors(state)]} == {np.dtype("f4")}

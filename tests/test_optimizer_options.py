@@ -40,12 +40,12 @@ from kfac_ref.optimizer import (
 )
 from kfac_ref.optimizer.levenberg_marquardt import LevenbergMarquardt
 from kfac_ref.optimizer.schedules import Constant
-from networks import classes, parameters
+from networks import chain, classes, parameters
 from optimizer_cases import problem, run
 
 RULE = LevenbergMarquardt(decay=0.7, period=2)
 BASE = dict(
-    l2=0.02, lambda_=0.5, lambda_rule=RULE, gamma_every=3, gamma_factor=0.6,
+    l2=0.02, damping=0.5, adapt_damping=RULE, gamma_every=3, gamma_factor=0.6,
     inverse_every=2, inverse_early=0,
 )  # fmt: skip
 FIXED = dict(BASE, learning_rate=0.4, momentum=0.7)
@@ -54,7 +54,7 @@ CLIPPED = dict(FIXED, norm_constraint=0.01)
 
 def stages(trace, state):
     """Every number of a step, stage by stage in the order of the algorithm."""
-    p, v = trace.proposal, trace.verdict
+    p, v = trace.proposal, trace.outcome
     dense = [m.to_dense() if m else None for m in (trace.statistics, trace.average)]
     return {
         "loss": trace.loss,
@@ -68,11 +68,11 @@ def stages(trace, state):
         "coefficients": np.array([p.alpha, p.mu]),
         "update": p.update,
         "predicted": v.predicted,
-        "ratio": v.ratio,
-        "lambda": v.lambda_,
+        "ratio": v.reduction_ratio,
+        "lambda": v.damping,
         "rejected": v.rejected,
         "theta": state.theta,
-        "last": state.last,
+        "last": state.velocity,
         "iterates": state.iterates.value,
     }
 
@@ -108,7 +108,7 @@ TABLE = [  # options on, what is changed, step and stage of the first difference
     (BASE, dict(average=MovingAverage("first")), 1, "average"),
     (BASE, dict(average=MovingAverage("zero")), 0, "average"),
     (BASE, dict(average=MovingAverage("paper", 0.3)), 1, "average"),
-    (BASE, dict(lambda_=0.7), 0, "gamma"),
+    (BASE, dict(damping=0.7), 0, "gamma"),
     (BASE, dict(gamma_every=2), 2, "gamma"),
     (BASE, dict(gamma_every=0), 2, "gamma"),
     (BASE, dict(gamma_factor=0.9), 2, "gamma"),
@@ -129,9 +129,9 @@ TABLE = [  # options on, what is changed, step and stage of the first difference
     (FIXED, dict(learning_rate=0.3), 0, "coefficients"),
     (FIXED, dict(momentum_of="gradient"), 0, "coefficients"),
     (BASE, dict(damping_in_ratio=False), 0, "predicted"),
-    (BASE, dict(lambda_rule=None), 1, "ratio"),
-    (BASE, dict(lambda_rule=replace(RULE, decay=0.8)), 1, "lambda"),
-    (BASE, dict(lambda_rule=replace(RULE, minimum=0.45)), 1, "lambda"),
+    (BASE, dict(adapt_damping=None), 1, "ratio"),
+    (BASE, dict(adapt_damping=replace(RULE, decay=0.8)), 1, "lambda"),
+    (BASE, dict(adapt_damping=replace(RULE, minimum=0.45)), 1, "lambda"),
     (BASE, dict(weight_decay=0.1), 0, "theta"),
     (BASE, dict(iterates=MovingAverage("debiased", 0.7)), 1, "iterates"),
     (BASE, dict(l2=0.0), 0, "loss"),
@@ -149,8 +149,7 @@ def test_the_first_stage_that_an_option_changes(base, change, step, stage, xp, r
 
 def test_every_option_is_in_the_table():
     named = {name for _, change, _, _ in TABLE for name in change}
-    options = set(KFAC.__dataclass_fields__)
-    assert options == named | {"network"}
+    assert set(KFAC(chain()).options.flat()) == named
 
 
 def test_momentum_of_updates_step_by_step(xp, rng):
@@ -161,7 +160,7 @@ def test_momentum_of_updates_step_by_step(xp, rng):
     for state, trace in zip(states, traces, strict=True):
         last = 0.4 * host(trace.proposal.direction) + 0.7 * last
         assert_exact(trace.proposal.update, last)
-        assert_exact(state.last, last)
+        assert_exact(state.velocity, last)
 
 
 def test_momentum_of_gradients_step_by_step(xp, rng):
@@ -178,7 +177,7 @@ def test_momentum_of_gradients_step_by_step(xp, rng):
         damped = host(trace.proposal.damped.to_dense())
         assert_exact(trace.proposal.direction, -np.linalg.solve(damped, v), 1e-11)
         assert_exact(trace.proposal.update, 0.4 * host(trace.proposal.direction))
-        assert_exact(state.last, v)
+        assert_exact(state.velocity, v)
     for stays in (True, False):
         frozen = dict(gamma_every=0, inverse_every=100 if stays else 1)
         ends = [
@@ -213,7 +212,7 @@ def test_weight_decay_is_decoupled(xp, rng):
         (state,), (trace,) = run(kfac, params, batches)
         theta, update = host(net.flatten(params)), host(trace.proposal.update)
         assert_exact(state.theta, (1 - 0.3 * rate) * theta + update)
-        assert_exact(state.last, update)
+        assert_exact(state.velocity, update)
 
 
 def test_the_average_of_the_iterates(xp, rng):
@@ -238,8 +237,8 @@ def rising(xp, rng):
     """Optimizer, batches, states: from states[7] the loss of batches[7] will rise."""
     net, params, batches = problem("softmax", xp, rng, 8, n=5)
     kfac = KFAC(
-        net, l2=0.02, lambda_=0.01, gamma_every=3, inverse_every=2, gamma_factor=0.6,
-        lambda_rule=RULE, average=MovingAverage("paper", 0.8),
+        net, l2=0.02, damping=0.01, gamma_every=3, inverse_every=2, gamma_factor=0.6,
+        adapt_damping=RULE, average=MovingAverage("paper", 0.8),
     )  # fmt: skip
     states, _ = run(kfac, params, batches)
     return kfac, batches, [kfac.init(params), *states]
@@ -252,29 +251,29 @@ def test_accept_or_reject(rises, reject, adapts, xp, rng):
     kfac, batches, states = rising(xp, rng)
     k = 7 if rises else 3
     before, (x, y) = states[k], batches[k]
-    kfac = replace(kfac, reject=reject, lambda_rule=RULE if adapts else None)
+    kfac = replace(kfac, reject=reject, adapt_damping=RULE if adapts else None)
     after, trace = kfac.step(before, x, y, np.random.default_rng(1))
     theta = before.theta + trace.proposal.update
     moved = host(kfac.network.unflatten(theta))
     h = transcription.objective("softmax", moved, host(x), host(y), 0.02)
     assert (h > trace.loss) == rises
-    verdict = trace.verdict
-    assert verdict.rejected == (rises and reject)
-    if verdict.rejected:
-        assert after.theta is before.theta and after.last is before.last
+    outcome = trace.outcome
+    assert outcome.rejected == (rises and reject)
+    if outcome.rejected:
+        assert after.theta is before.theta and after.velocity is before.velocity
     else:
         assert_exact(after.theta, host(before.theta) + host(trace.proposal.update))
-        assert after.last is trace.proposal.update
+        assert after.velocity is trace.proposal.update
     assert after.step == k + 1 and after.average.count == k + 1
-    assert (verdict.ratio is None) != adapts
+    assert (outcome.reduction_ratio is None) != adapts
     if adapts:
-        rho = (h - trace.loss) / verdict.predicted
-        assert_exact(verdict.ratio, rho, 1e-10)
+        rho = (h - trace.loss) / outcome.predicted
+        assert_exact(outcome.reduction_ratio, rho, 1e-10)
         assert rho < 0 if rises else rho > 0.25
         factor = 1 / 0.49 if rises else 0.49 if rho > 0.75 else 1.0
-        assert_exact(after.lambda_, before.lambda_ * factor)
+        assert_exact(after.damping, before.damping * factor)
     else:
-        assert after.lambda_ == before.lambda_
+        assert after.damping == before.damping
 
 
 @pytest.mark.parametrize(
@@ -285,23 +284,25 @@ def test_lambda_follows_the_ratio(rho, factor, xp, rng, monkeypatch):
     """From a loss after the step to the next state's lambda."""
     net, params, batches = problem("squared", xp, rng, 1)
     rule = LevenbergMarquardt(decay=0.6, period=1)
-    kfac = KFAC(net, **{**BASE, "lambda_rule": rule})
+    kfac = KFAC(net, **{**BASE, "adapt_damping": rule})
     (_,), (trace,) = run(kfac, params, batches)
-    after = trace.loss + rho * trace.verdict.predicted
+    after = trace.loss + rho * trace.outcome.predicted
     monkeypatch.setattr(KFAC, "_loss", lambda *_: after)
     (state,), (trace,) = run(kfac, params, batches)
-    assert_exact(trace.verdict.ratio, rho)
-    assert_exact(state.lambda_, 0.5 * factor)
+    assert_exact(trace.outcome.reduction_ratio, rho)
+    assert_exact(state.damping, 0.5 * factor)
 
 
 def test_a_stationary_point_moves_nothing(xp, rng):
     """Gradient and prediction are zero: no ratio, lambda and theta stay."""
     net, params, ((x, _),) = problem("squared", xp, rng, 1)
     y = net.predict(params, x)
-    kfac = KFAC(net, **{**BASE, "l2": 0.0, "lambda_rule": LevenbergMarquardt(period=1)})
+    kfac = KFAC(
+        net, **{**BASE, "l2": 0.0, "adapt_damping": LevenbergMarquardt(period=1)}
+    )
     (state,), (trace,) = run(kfac, params, [(x, y)])
-    assert trace.loss == 0.0 and trace.verdict.ratio is None
-    assert state.lambda_ == 0.5
+    assert trace.loss == 0.0 and trace.outcome.reduction_ratio is None
+    assert state.damping == 0.5
     assert (host(state.theta) == host(net.flatten(params))).all()
 
 
@@ -343,7 +344,7 @@ def test_structures_with_exact_damping(structure, options, xp, rng):
             dense = host(trace.average.to_dense()) + p.gamma**2 * np.eye(net.size)
             expected = -np.linalg.solve(dense, host(trace.gradient))
             assert_exact(p.direction, expected, 1e-11)
-        assert trace.verdict.predicted < 0
+        assert trace.outcome.predicted < 0
 
 
 @pytest.mark.parametrize(
@@ -366,7 +367,7 @@ def test_block_tridiagonal(xp, rng):
         p = trace.proposal
         expected = -np.linalg.solve(host(p.damped.to_dense()), host(trace.gradient))
         assert_exact(p.direction, expected, 1e-10)
-        assert p.inverse is None and trace.verdict.predicted < 0
+        assert p.inverse is None and trace.outcome.predicted < 0
     for A, B in zip(traces[0].average.A, plain[0].average.blocks, strict=True):
         assert_exact(A, B.A)
     one, two = traces[0].proposal, plain[0].proposal
@@ -385,8 +386,8 @@ def test_errors(xp, rng):
         ValueRangeError, match="norm_constraint: expected a fixed learn"
     ):
         KFAC(net, norm_constraint=0.1, momentum=0.9)
-    with pytest.raises(ValueRangeError, match=r"gamma_every: .* sqrt\(lambda_ \+ l2\)"):
-        KFAC(net, lambda_=0.0, l2=0.0)
+    with pytest.raises(ValueRangeError, match=r"gamma_every: .* sqrt\(damping \+ l2\)"):
+        KFAC(net, damping=0.0, l2=0.0)
     with pytest.raises(Unsupported, match="'approximation': block_tridiagonal cannot"):
         KFAC(net, structure="block_tridiagonal", matrix="approximation")
 
@@ -398,7 +399,7 @@ def test_errors(xp, rng):
         ("gamma_every", (-1, 2.5), "a whole number >= 0"),
         ("statistics_every", (-1, "2"), "a whole number >= 0"),
         ("inverse_early", (-1, 0.5), "a whole number >= 0"),
-        ("lambda_", (-1e-9, math.nan, math.inf), "a finite number >= 0"),
+        ("damping", (-1e-9, math.nan, math.inf), "a finite number >= 0"),
         ("l2", (-1e-9, math.nan), "a finite number >= 0"),
         ("weight_decay", (-0.1, math.nan), "a finite number >= 0"),
         ("learning_rate", (-0.1, math.inf), "None or a finite number >= 0"),
@@ -420,7 +421,7 @@ def test_numbers_that_are_no_options(option, values, expected, xp, rng):
             KFAC(net, **{option: value})
 
 
-@pytest.mark.parametrize("option", ["lambda_", "tau_1", "learning_rate", "momentum"])
+@pytest.mark.parametrize("option", ["damping", "tau_1", "learning_rate", "momentum"])
 def test_options_that_are_no_numbers(option, xp, rng):
     net, *_ = problem("softmax", xp, rng, 1)
     with pytest.raises(KfacTypeError, match=f"KFAC {option}: expected a number, .*'x'"):
@@ -439,12 +440,12 @@ def test_numpys_numbers_leave_float32_as_it_is(xp, rng):
     x = x.astype(np.float32)
     rate, mu = np.float64(0.1), np.float64(0.5)
     for optimizer in (
-        KFAC(net, learning_rate=rate, momentum=mu, weight_decay=rate, lambda_=rate),
+        KFAC(net, learning_rate=rate, momentum=mu, weight_decay=rate, damping=rate),
         KFAC(net, inverse_every=np.int64(2)),
         SGD(net, rate, momentum=mu, l2=rate),
         Adam(net, rate, beta_1=mu),
-        NaturalGradient(net, rate, lambda_=rate),
-        HessianFree(net, rate, lambda_=rate, iterations=3),
+        NaturalGradient(net, rate, damping=rate),
+        HessianFree(net, rate, damping=rate, iterations=3),
     ):
         state = optimizer.init(params)
         for _ in range(2):
@@ -504,7 +505,7 @@ def test_a_convolution_with_a_diagonal_block_and_kronecker_blocks(xp, rng):
     block = p.damped.blocks[1]
     inverse_A, inverse_G = (np.linalg.inv(host(M)) for M in (block.A, block.G))
     assert_exact(second, -inverse_A @ host(gradient[1]) @ inverse_G)
-    assert trace.verdict.predicted < 0 and state.step == 1
+    assert trace.outcome.predicted < 0 and state.step == 1
 
 
 # Divergence.
@@ -512,7 +513,7 @@ def test_a_convolution_with_a_diagonal_block_and_kronecker_blocks(xp, rng):
 
 def broken(stage, params, x, y, xp):
     """Options, parameters and batch for which the first bad number is in `stage`."""
-    options, params = dict(FIXED, lambda_rule=None), list(params)
+    options, params = dict(FIXED, adapt_damping=None), list(params)
     if stage == "loss":
         y = 1e200 * y
     elif stage == "gradient":  # of layer 0 alone: its a is 1e160, its g 1e150
@@ -524,19 +525,19 @@ def broken(stage, params, x, y, xp):
         x = 1e160 * x
     elif stage == "damped matrix":  # pi gamma is 1e350
         options["damping_rule"] = partial(factored_tikhonov, pi=1e200)
-        options["lambda_"] = 1e300
+        options["damping"] = 1e300
         options["structure"] = "block_tridiagonal"
     elif stage == "proposal":  # of layer 2
         options["damping_rule"] = nearly_zero
         y = 1e10 * y
     elif stage == "quadratic model":
-        options.update(learning_rate=None, lambda_=1e-8, l2=0.0)
+        options.update(learning_rate=None, damping=1e-8, l2=0.0)
         y = 1e153 * y
     elif stage == "update":
         options["learning_rate"] = 1e300
         y = 1e20 * y
     elif stage == "loss after the step":
-        options.update(learning_rate=1e200, lambda_rule=replace(RULE, period=1))
+        options.update(learning_rate=1e200, adapt_damping=replace(RULE, period=1))
     return options, params, x, y
 
 
@@ -566,14 +567,14 @@ def test_divergence_names_the_first_stage_and_keeps_the_state(stage, xp, rng):
     options, params, x, y = broken(stage, params, x, y, xp)
     kfac = KFAC(net, **options)
     state = kfac.init(params)
-    theta, last = host(state.theta), host(state.last)
+    theta, last = host(state.theta), host(state.velocity)
     with (
         np.errstate(all="ignore"),
         pytest.raises(Diverged, match=f"the {stage}.* is not finite; go on") as caught,
     ):
         kfac.step(state, x, y, np.random.default_rng(3))
     assert (caught.value.stage, caught.value.layer) == (stage, WHERE[stage])
-    assert (host(state.theta) == theta).all() and (host(state.last) == last).all()
+    assert (host(state.theta) == theta).all() and (host(state.velocity) == last).all()
     assert state.average.count == state.step == 0 and state.damped is None
     if stage in ("loss", "gradient", "statistics", "quadratic model"):  # of the batch
         assert kfac.step(state, *good, np.random.default_rng(3))[0].step == 1
@@ -584,11 +585,11 @@ def test_a_step_to_an_infinite_loss_is_rejected(adapts, xp, rng):
     """It counts as rho = -infinity: lambda grows."""
     net, params, ((x, y),) = problem("squared", xp, rng, 1)
     rule = replace(RULE, period=1) if adapts else None
-    options = dict(FIXED, lambda_rule=rule, learning_rate=1e200, reject=True)
+    options = dict(FIXED, adapt_damping=rule, learning_rate=1e200, reject=True)
     kfac = KFAC(net, **options)
     state = kfac.init(params)
     with np.errstate(all="ignore"):
         moved, trace = kfac.step(state, x, y, np.random.default_rng(3))
-    assert trace.verdict.rejected and moved.theta is state.theta
-    assert trace.verdict.ratio == (-math.inf if adapts else None)
-    assert_exact(moved.lambda_, 0.5 / 0.7 if adapts else 0.5)
+    assert trace.outcome.rejected and moved.theta is state.theta
+    assert trace.outcome.reduction_ratio == (-math.inf if adapts else None)
+    assert_exact(moved.damping, 0.5 / 0.7 if adapts else 0.5)

@@ -24,7 +24,6 @@ from kfac_ref.optimizer.stages import (
     clip_stage,
     coefficient_stage,
     damping_stage,
-    forward_stage,
     invert_stage,
     loss_alone_stage,
     loss_stage,
@@ -35,7 +34,7 @@ from kfac_ref.optimizer.statistics import statistics_stage
 from kfac_ref.pairs import propagate
 from kfac_ref.quadratic_model import quadratic_model
 from kfac_ref.structures import make_structure
-from optimizer_cases import KINDS, SEED, on_host, problem
+from optimizer_cases import KINDS, SEED, on_host, passed, problem
 
 ETA = 0.3
 
@@ -49,13 +48,13 @@ def start(kind, xp, rng, n=11):
 @pytest.mark.parametrize("kind", KINDS)
 def test_loss_and_gradient(kind, xp, rng):
     net, theta, x, y, (params, batches) = start(kind, xp, rng)
-    value, gradient = loss_stage(forward_stage(net, theta, x), y, ETA)
+    value, gradient = loss_stage(passed(net, theta, x), y, ETA)
     assert isinstance(value, float)
-    assert loss_alone_stage(forward_stage(net, theta, x), y, ETA) == value
+    assert loss_alone_stage(passed(net, theta, x), y, ETA) == value
     assert_exact(value, transcription.objective(kind, params, *batches[0], ETA))
     v = rng.normal(size=net.size)
     ends = [
-        loss_stage(forward_stage(net, theta + xp.asarray(h * v), x), y, ETA)[0]
+        loss_stage(passed(net, theta + xp.asarray(h * v), x), y, ETA)[0]
         for h in (1e-5, -1e-5)
     ]
     slope = (ends[0] - ends[1]) / 2e-5
@@ -80,7 +79,7 @@ def test_subset(xp, rng):
 def statistics(problem_, structure="kronecker", **options):
     net, theta, x, y, _ = problem_
     rng = np.random.default_rng(SEED)
-    forward = forward_stage(net, theta, x)
+    forward = passed(net, theta, x)
     return statistics_stage(forward, y, rng, structure, **options)
 
 
@@ -164,7 +163,7 @@ def test_a_chain_is_averaged_first_and_damped_then(rule, xp, rng):
 def test_damping_and_proposal(xp, rng):
     given = net, theta, x, y, _ = start("squared", xp, rng)
     average = statistics(given)
-    gradient = loss_stage(forward_stage(net, theta, x), y, ETA)[1]
+    gradient = loss_stage(passed(net, theta, x), y, ETA)[1]
     damped = damping_stage(average, 0.7, tikhonov)
     expected = host(average.to_dense()) + 0.7 * np.eye(net.size)
     assert_exact(damped.to_dense(), expected)
@@ -215,7 +214,7 @@ def test_clip_by_the_libraries_numbers(xp):
 def test_the_clipped_update_has_the_norm_of_the_constraint(form, rate, xp, rng):
     given = net, theta, x, y, _ = start("squared", xp, rng)
     damped = factored_tikhonov(statistics(given), 0.2)
-    gradient = loss_stage(forward_stage(net, theta, x), y, ETA)[1]
+    gradient = loss_stage(passed(net, theta, x), y, ETA)[1]
     proposal = proposal_stage(damped, gradient)
     metric = np.eye(net.size) if form == "euclidean" else host(damped.to_dense())
     delta = host(proposal) * (1.0 if form == "fisher_no_rate" else rate)

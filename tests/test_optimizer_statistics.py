@@ -13,10 +13,9 @@ from kfac_ref.layers import Conv2d, Dense, Flatten, Tanh
 from kfac_ref.network import Network
 from kfac_ref.optimizer import KFAC
 from kfac_ref.optimizer.levenberg_marquardt import LevenbergMarquardt
-from kfac_ref.optimizer.stages import forward_stage
 from kfac_ref.optimizer.statistics import statistics_stage
 from networks import classes, parameters
-from optimizer_cases import SEED, problem, run
+from optimizer_cases import SEED, passed, problem, run
 
 NAMES = [
     ["sampled", "empirical", "sampled"],
@@ -27,7 +26,7 @@ NAMES = [
 
 def statistics(given, structure, estimate, samples=1):
     net, params, ((x, y), *_) = given
-    forward = forward_stage(net, net.flatten(params), x)
+    forward = passed(net, net.flatten(params), x)
     rng = np.random.default_rng(SEED)
     return statistics_stage(forward, y, rng, structure, estimate, samples)
 
@@ -101,7 +100,7 @@ def test_one_forward_pass_for_each_parameters_and_batch(taus, xp, rng, monkeypat
     """Before the step, after it, and on a share of the batch where there is one."""
     net, params, ((x, y),) = problem("softmax", xp, rng, 1)
     kfac = KFAC(
-        net, tau_1=taus[0], tau_2=taus[1], lambda_rule=LevenbergMarquardt(period=1)
+        net, tau_1=taus[0], tau_2=taus[1], adapt_damping=LevenbergMarquardt(period=1)
     )
     forward, seen = net.body.forward, []
 

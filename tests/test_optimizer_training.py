@@ -62,7 +62,7 @@ class Watcher:
             self.clock.now += 2.0
         self.seen.append((x, y))
         trace = SimpleNamespace(
-            loss=10.0 - state.step, lambda_=None, alpha=0.5, mu=None
+            loss=10.0 - state.step, damping=None, alpha=0.5, mu=None
         )
         return SimpleNamespace(step=state.step + 1), trace
 
@@ -156,7 +156,7 @@ def test_batches_grow_by_a_schedule_of_the_state(numbered, rng):
 
 
 MAKES = {
-    "K-FAC": lambda net: KFAC(net, lambda_=0.5, lambda_rule=RULE, inverse_every=3),
+    "K-FAC": lambda net: KFAC(net, damping=0.5, adapt_damping=RULE, inverse_every=3),
     "Hessian-free": lambda net: HessianFree(net, 0.8),
     "Adam": lambda net: Adam(net, Exponential(0.1, 0.9)),
     "SGD": lambda net: SGD(net, 0.05, momentum=0.7),
@@ -179,13 +179,13 @@ def test_the_loop_is_the_steps_one_after_the_other(name, xp, rng):
     np.testing.assert_array_equal(host(run.state.theta), host(state.theta))
     assert run.history.loss.tolist() == [t.loss for t in traces]
     kfac = name == "K-FAC"
-    parts = [(t.verdict, t.proposal, t.proposal) if kfac else (t, t, t) for t in traces]
-    for i, column in enumerate(("lambda_", "alpha", "mu")):
+    parts = [(t.outcome, t.proposal, t.proposal) if kfac else (t, t, t) for t in traces]
+    for i, column in enumerate(("damping", "alpha", "mu")):
         expected = [getattr(part[i], column) for part in parts]
         expected = [math.nan if v is None else v for v in expected]
         np.testing.assert_array_equal(getattr(run.history, column), expected)
     damped = name in ("K-FAC", "Hessian-free")
-    assert np.isnan(run.history.lambda_).any() != damped
+    assert np.isnan(run.history.damping).any() != damped
     assert np.isnan(run.history.mu).any() == (name in ("Hessian-free", "Adam"))
     assert np.isnan(run.history.evaluation).all()
     assert all(

@@ -32,10 +32,10 @@ from test_optimizer_training import N, Watcher, real
 
 MAKES = {
     "K-FAC": lambda net: KFAC(
-        net, lambda_=0.5, lambda_rule=LevenbergMarquardt(decay=0.7, period=2),
+        net, damping=0.5, adapt_damping=LevenbergMarquardt(decay=0.7, period=2),
         inverse_every=3, iterates=MovingAverage("debiased", 0.7), tau_1=0.5,
     ),
-    "natural gradient": lambda net: NaturalGradient(net, 0.1, lambda_=0.3),
+    "natural gradient": lambda net: NaturalGradient(net, 0.1, damping=0.3),
     "Hessian-free": lambda net: HessianFree(net, 0.8),
     "Adam": lambda net: Adam(net, Exponential(0.1, 0.9)),
     "SGD": lambda net: SGD(net, 0.05, momentum=0.7),
@@ -142,7 +142,7 @@ path, new, updates = sys.argv[1], sys.argv[2] == "new", int(sys.argv[3])
 net = Network([Dense(5, 4), Tanh(), Dense(4, 3)], Categorical())
 data = np.random.default_rng(1)
 x, y = data.normal(size=(13, 5)), data.integers(0, 3, 13)
-kfac = KFAC(net, lambda_=0.5, inverse_every=3)
+kfac = KFAC(net, damping=0.5, inverse_every=3)
 rng = np.random.default_rng(8)
 state, rng = (net.init(rng), rng) if new else load_state(path, kfac)
 run = train(kfac, state, (x, y), 4, rng, updates=updates)

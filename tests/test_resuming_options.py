@@ -20,10 +20,10 @@ KINDS = {
     if name in package.__all__ and hasattr(kind, "state_type")
 }
 GIVEN = {  # and the rest is as it is by default
-    "KFAC": dict(lambda_=0.5, learning_rate=0.1, momentum=0.6),
+    "KFAC": dict(damping=0.5, learning_rate=0.1, momentum=0.6),
     "SGD": dict(learning_rate=0.1, momentum=0.5),
     "Adam": dict(learning_rate=0.1),
-    "NaturalGradient": dict(learning_rate=0.1, lambda_=0.3),
+    "NaturalGradient": dict(learning_rate=0.1, damping=0.3),
     "HessianFree": {},
 }
 OTHERS = {  # another value of every option
@@ -32,17 +32,17 @@ OTHERS = {  # another value of every option
         tau_1=0.5, position_share=0.5, average="debiased", damping_rule="tikhonov",
         inverse_every=3, inverse_early=1, gamma_every=0, gamma_factor=0.5,
         norm_constraint=1e-3, clip="fisher_no_rate", learning_rate=0.2, momentum=0.7,
-        momentum_of="gradient", matrix="ggn", tau_2=0.5, lambda_=0.7, lambda_rule=None,
-        damping_in_ratio=False, l2=1e-3, weight_decay=0.1, reject=True,
-        iterates="debiased", first_step=0,
+        momentum_of="gradient", matrix="ggn", tau_2=0.5, damping=0.7,
+        adapt_damping=None, damping_in_ratio=False, l2=1e-3, weight_decay=0.1,
+        reject=True, iterates="debiased", first_step=0,
     ),
     "SGD": dict(learning_rate=0.2, momentum=0.7, nesterov=True, l2=0.1),
     "Adam": dict(learning_rate=0.2, beta_1=0.8, beta_2=0.9, epsilon=1e-6, l2=0.1),
     "NaturalGradient": dict(
-        learning_rate=0.2, lambda_=0.7, matrix="ggn", limit=4000, l2=0.1
+        learning_rate=0.2, damping=0.7, matrix="ggn", limit=4000, l2=0.1
     ),
     "HessianFree": dict(
-        learning_rate=0.2, lambda_=0.7, lambda_rule=None, matrix="fisher",
+        learning_rate=0.2, damping=0.7, adapt_damping=None, matrix="fisher",
         iterations=3, tolerance=0.1, warm_start=0.5, l2=0.1,
     ),
 }  # fmt: skip
@@ -54,6 +54,7 @@ def test_every_option_of_every_optimizer_is_in_the_list():
     assert KINDS.keys() == OTHERS.keys() == GIVEN.keys()
     for name, kind in KINDS.items():
         own = {field.name for field in fields(kind)} - {"network"}
+        own = set(package.options.Options().flat()) if name == "KFAC" else own
         assert own == set(OTHERS[name]) and set(kind.may_change) < own
 
 
@@ -96,14 +97,14 @@ def test_all_differences_are_named(resume):
         resume("KFAC", {}, dict(average="debiased", damping_rule="tikhonov", l2=0.1))
     said = str(caught.value)
     for part in (
-        "average: expected MovingAverage(variant='debiased', decay=0.95, count=0, ",
-        "found MovingAverage(variant='paper', decay=0.95, count=0, ",
+        "average: expected MovingAverage(variant='debiased', decay=0.95), ",
+        "found MovingAverage(variant='paper', decay=0.95); ",
         "; damping_rule: expected <function tikhonov>, found <function by_kind>; ",
         "; l2: expected 0.1, found 1e-05; load it with those that were found.",
         "with dataclasses.replace(state, ...)",
     ):
         assert part in said
-    assert "structure" not in said and "lambda_" not in said
+    assert "structure" not in said and " damping: " not in said
 
 
 @pytest.mark.parametrize(
@@ -114,7 +115,7 @@ def test_all_differences_are_named(resume):
         (dict(estimate="empirical"), dict(estimate=Empirical())),
         (dict(average="paper"), dict(average=MovingAverage())),
         (dict(damping_rule="tikhonov"), dict(damping_rule=tikhonov)),
-        (dict(lambda_=1), dict(lambda_=np.float32(1.0))),
+        (dict(damping=1), dict(damping=np.float32(1.0))),
         (dict(damping_rule=lambda M, d: tikhonov(M, d)),) * 2,
     ],
 )
@@ -133,15 +134,14 @@ def test_structures_of_single_layers_differ(resume):
 def test_what_the_message_advises(tmp_path, rng):
     """Load with the options that were found, and go on with others."""
     net, params, batches = problem("softmax", np, rng, 2)
-    old = package.KFAC(net, lambda_=0.5)
-    new = package.KFAC(net, lambda_=0.7, average="debiased")
+    old = package.KFAC(net, damping=0.5)
+    new = package.KFAC(net, damping=0.7, average="debiased")
     states, _ = run(old, params, batches[:1])
     path = save_state(tmp_path / "state.npz", old, states[0], rng)
     state, _ = load_state(path, old)
-    average = replace(state.average, variant="debiased")
-    state = replace(state, lambda_=0.7, average=average)
+    state = replace(state, damping=0.7)
     moved, _ = new.step(state, *batches[1], rng)
-    assert moved.average.variant == "debiased" and moved.step == 2
+    assert moved.average.count == moved.step == 2
     again, _ = load_state(save_state(path, new, moved, rng), new)
     assert again == moved
 

@@ -11,10 +11,7 @@ from kfac_ref.optimizer.schedules import (
     ApproachTarget,
     Bounded,
     Constant,
-    Delayed,
     Exponential,
-    Polynomial,
-    WarmUp,
 )
 
 
@@ -40,40 +37,6 @@ def test_exponential_through_two_values():
     growing = Bounded(Exponential.through(1000, 8000, 499), high=8000)
     expected = {0: 1000, 499 / 3: 2000, 499: 8000, 10**6: 8000}
     assert_values(growing, expected, 1e-13)  # the rate is rounded, then raised
-
-
-def test_polynomial():
-    """(0.0102 - 0.0002) (1 - k/10)^p + 0.0002"""
-    line = {0: 0.0102, 3: 0.0072, 5: 0.0052, 10: 0.0002, 11: 0.0002}
-    assert_values(Polynomial(0.0102, 0.0002, 10), line)
-    square = {0: 0.0102, 3: 0.0051, 5: 0.0027, 10: 0.0002, 400: 0.0002}
-    assert_values(Polynomial(0.0102, 0.0002, 10, power=2), square)
-    root = Polynomial(0.0102, 0.0002, 10, power=0.5)
-    assert_values(root, {0: 0.0102, 6.4: 0.0062, 9.1: 0.0032, 10: 0.0002})
-
-
-def test_polynomial_as_lbanns_update_interval():
-    """int(1 + 9 min(step / 100, 1)), which refreshes at these steps of the first 80."""
-    schedule = Polynomial(1, 10, 100)
-    intervals = {0: 1, 11: 1, 12: 2, 50: 5, 99: 9, 100: 10, 1000: 10}
-    assert {step: int(schedule(step)) for step in intervals} == intervals
-    fast = Polynomial(1, 10, 20)
-    refreshed = [step for step in range(80) if step % int(fast(step)) == 0]
-    by_hand = [0, 1, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 30, 40, 50, 60, 70]
-    assert refreshed == by_hand
-
-
-def test_warm_up():
-    """0.1 to 0.5 in 4 steps; then 0.5, 0.25, ..."""
-    schedule = WarmUp(0.1, 4, Exponential(0.5, 1 / 2))
-    expected = {0: 0.1, 1: 0.2, 2: 0.3, 3: 0.4, 4: 0.5, 5: 0.25, 7: 0.0625}
-    assert_values(schedule, expected)
-
-
-def test_delayed():
-    """TensorFlow K-FAC's callbacks begin after a delay."""
-    schedule = Delayed(3, Exponential(0.32, 1 / 4))
-    assert_values(schedule, {0: 0.32, 2: 0.32, 3: 0.32, 4: 0.08, 5: 0.02})
 
 
 def test_bounded():
@@ -134,9 +97,9 @@ def test_approach_to_a_target_by_hand():
 
 
 def test_schedules_are_data():
-    one, other = (WarmUp(0.1, 4, Bounded(Constant(0.5), 0.2, 2)) for _ in range(2))
+    one, other = (Bounded(Exponential(0.5, 2), 0.2, 2) for _ in range(2))
     assert one == other
-    assert one != WarmUp(0.1, 5, Bounded(Constant(0.5), 0.2, 2))
+    assert one != Bounded(Exponential(0.5, 3), 0.2, 2)
     assert eval(repr(one)) == one
 
 
@@ -153,10 +116,6 @@ def test_schedules_are_data():
         ),
         (lambda: Exponential.through(0.1, 0.2, 0), "steps > 0"),
         (lambda: Exponential.through(0, 0.2, 5), "not 0"),
-        (lambda: Polynomial(1, 0, 0), "Polynomial: expected steps > 0, found 0"),
-        (lambda: Polynomial(1, 0, 5, -1), "Polynomial: expected power > 0, found -1"),
-        (lambda: WarmUp(0, 0, Constant(1)), "WarmUp: expected steps > 0, found 0"),
-        (lambda: Delayed(-1, Constant(1)), "Delayed: expected steps >= 0, found -1"),
         (lambda: Bounded(Constant(1), 3, 2), r"low <= high, found \(3.0, 2.0\)"),
         (lambda: Bounded(Constant(1), math.nan), r"low <= high, found \(nan, inf\)"),
         (
@@ -182,9 +141,6 @@ def test_errors_say_what_is_expected(make, message):
     "schedule",
     [
         Exponential(0.3, 0.5),
-        Polynomial(1, 0, 5),
-        WarmUp(0, 3, Constant(1)),
-        Delayed(3, Constant(1)),
         Bounded(Constant(1)),
     ],
     ids=lambda schedule: type(schedule).__name__,
@@ -192,13 +148,3 @@ def test_errors_say_what_is_expected(make, message):
 def test_every_schedule_refuses_a_negative_step(schedule):
     with pytest.raises(ValueRangeError, match="a step >= 0, found -2"):
         schedule(-2)
-
-
-def test_int_of_a_polynomial_is_not_always_lbanns_interval():
-    """int(u0 + (u1 - u0) min(step / S, 1)); the two round in different places."""
-    ours = Polynomial(1, 10, 90)
-    lbanns = [int(1 + 9 * min(step / 90, 1)) for step in range(100)]
-    differ = [step for step in range(100) if int(ours(step)) != lbanns[step]]
-    assert differ == [30]
-    assert (int(ours(30)), lbanns[30]) == (3, 4)
-    assert abs(ours(30) - 4) < 1e-15

@@ -97,7 +97,9 @@ def test_damping_rules(word, xp, rng):
     name = ALIASES["damping rule"][word]
     found = make_rule(word)(K, LAMBDA).to_dense()
     assert_exact(found, host(RULES[name](K, LAMBDA).to_dense()))
-    assert KFAC(chain(), damping_rule=word).damping_rule is RULES[name]
+    assert (
+        KFAC(chain(), damping_rule=word).options.inversion.damping_rule is RULES[name]
+    )
 
 
 @pytest.mark.parametrize("word", ALIASES["pi"])
@@ -114,7 +116,8 @@ def test_averages(word):
     name = ALIASES["average"].get(word, word)
     assert MovingAverage(word, 0.7) == MovingAverage(name, 0.7)
     kfac = KFAC(chain(), average=word, iterates=word)
-    assert kfac.average == kfac.iterates == MovingAverage(name)
+    own = kfac.options
+    assert own.statistics.average == own.update.iterates == MovingAverage(name)
 
 
 @pytest.mark.parametrize("word", ALIASES["clip"])
@@ -122,7 +125,7 @@ def test_norm_constraints(word, xp, rng):
     u, v = xp.asarray(rng.normal(size=7)), xp.asarray(rng.normal(size=7))
     name = ALIASES["clip"][word]
     assert clip_stage(u, v, 1e-3, 0.3, word) == clip_stage(u, v, 1e-3, 0.3, name) < 1
-    assert KFAC(chain(), clip=word).clip == name
+    assert KFAC(chain(), clip=word).options.practice.clip == name
 
 
 @pytest.mark.parametrize("word", ALIASES["matrix"])
@@ -130,7 +133,9 @@ def test_matrices(problem, word):
     net, params, x, y = problem
     name = ALIASES["matrix"][word]
     for make in (KFAC, NaturalGradient, HessianFree):
-        assert make(net, matrix=word).matrix == name
+        made = make(net, matrix=word)
+        own = made.options.update if make is KFAC else made
+        assert own.matrix == name
     v = net.flatten(params)
     found = curvature_product(word, net.linearize(params, x), y)
     same = curvature_product(name, net.linearize(params, x), y)

@@ -27,6 +27,7 @@ from kfac_ref.optimizer import (
     KFAC,
     SGD,
     Adam,
+    Average,
     HessianFree,
     MovingAverage,
     NaturalGradient,
@@ -38,10 +39,7 @@ from kfac_ref.optimizer.schedules import (
     ApproachTarget,
     Bounded,
     Constant,
-    Delayed,
     Exponential,
-    Polynomial,
-    WarmUp,
 )
 from kfac_ref.pairs import Pairs
 from kfac_ref.quadratic_model import QuadraticModel
@@ -115,7 +113,9 @@ def optimizer(value, n):
 
 
 def average(value, n):
-    return value.add(cases.matrix("kronecker")).add(cases.matrix("kronecker"))
+    """What the rule makes of two matrices."""
+    one = value.add(Average(), cases.matrix("kronecker"))
+    return value.add(one, cases.matrix("kronecker"))
 
 
 def pairs(value, n):
@@ -151,7 +151,7 @@ BEHAVIOURS = [
     (Pairs, pairs),
     (QuadraticModel, model),
     (
-        (Constant, Exponential, Polynomial, WarmUp, Delayed, ApproachTarget, Bounded),
+        (Constant, Exponential, ApproachTarget, Bounded),
         schedule,
     ),
     (LevenbergMarquardt, marquardt),

@@ -107,36 +107,42 @@ from kfac_ref.optimizer import (
     KFAC,
     SGD,
     Adam,
+    Average,
     CheckpointError,
     Diverged,
     HessianFree,
     History,
     MovingAverage,
     NaturalGradient,
+    Outcome,
     Proposal,
     Run,
     State,
     Trace,
     TrainingDiverged,
-    Verdict,
 )
 from kfac_ref.optimizer.baselines import AdamState, Baseline, SGDState, Step
 from kfac_ref.optimizer.encoding import Decoder
-from kfac_ref.optimizer.expected import Fit
 from kfac_ref.optimizer.hessian_free import HessianFreeState, HessianFreeStep
 from kfac_ref.optimizer.levenberg_marquardt import LevenbergMarquardt
 from kfac_ref.optimizer.natural_gradient import NaturalGradientState
-from kfac_ref.optimizer.options import Options
+from kfac_ref.optimizer.option_groups import (
+    Group,
+    Inversion,
+    Practice,
+    Statistics,
+    Update,
+)
+from kfac_ref.optimizer.options import Due, Options
+from kfac_ref.optimizer.proposal import Local
 from kfac_ref.optimizer.schedules import (
     ApproachTarget,
     Bounded,
     Constant,
-    Delayed,
     Exponential,
-    Polynomial,
-    WarmUp,
 )
 from kfac_ref.optimizer.state import Place
+from kfac_ref.optimizer.state_parts import Fit
 from kfac_ref.optimizer.subsampling import Thinned, subsample_positions
 from kfac_ref.optimizer.training import Optimizer
 from kfac_ref.pairs import Given, Pairs, Propagated, Selected, given_pairs, propagate
@@ -247,9 +253,9 @@ def kfac(n, kind=KFAC, **options):
     """Every option that is a number is one of this kind."""
     numbers = dict(
         samples=2, statistics_every=1, tau_1=0.5, position_share=1.0, inverse_every=2,
-        inverse_early=1, gamma_every=3, gamma_factor=0.5, tau_2=0.5, lambda_=0.25,
+        inverse_early=1, gamma_every=3, gamma_factor=0.5, tau_2=0.5, damping=0.25,
         damping_in_ratio=True, l2=0.125, weight_decay=0.25, reject=True, first_step=0,
-        lambda_rule=LevenbergMarquardt(0.5, 1),
+        adapt_damping=LevenbergMarquardt(0.5, 1),
     )  # fmt: skip
     made = {
         name: n(value) if isinstance(value, bool | int | float) else value
@@ -263,7 +269,7 @@ def kfac(n, kind=KFAC, **options):
 def libraries(n):
     """K-FAC as in most libraries: fixed numbers."""
     fixed = dict(learning_rate=0.25, momentum=0.5, norm_constraint=0.125)
-    return kfac(n, gamma_every=0, lambda_rule=None, reject=False, **fixed)
+    return kfac(n, gamma_every=0, adapt_damping=None, reject=False, **fixed)
 
 
 def baseline(kind, n, *numbers, **named):
@@ -438,17 +444,12 @@ CASES = [
     (Constant, lambda n: Constant(n(3))),
     (Exponential, lambda n: Exponential(n(0.5), n(0.25))),
     (Exponential, lambda n: Exponential.through(n(4), n(1), n(8))),
-    (Polynomial, lambda n: Polynomial(n(1.0), n(0.25), n(200), n(2))),
-    (WarmUp, lambda n: WarmUp(n(0.5), n(3), Constant(n(2)))),
-    (Delayed, lambda n: Delayed(n(3), Exponential(n(0.5), n(0.25)))),
     (ApproachTarget, lambda n: ApproachTarget(n(2), n(0.5), n(100))),
     (Bounded, lambda n: Bounded(Exponential(n(0.5), n(0.25)), n(0.125), n(1))),
     # optimizers, their states and traces
-    (MovingAverage, lambda n: MovingAverage("debiased", n(0.5), n(0), n(0))),
-    (
-        MovingAverage,
-        lambda n: MovingAverage("paper", n(0.5), n(1), n(1.0), matrix("kronecker")),
-    ),
+    (MovingAverage, lambda n: MovingAverage("debiased", n(0.5))),
+    (Average, lambda n: Average(None, n(0), n(0))),
+    (Average, lambda n: Average(matrix("kronecker"), n(1), n(1.0))),
     (Baseline, lambda n: Baseline(network(n), n(0.5), l2=n(0.25))),
     (Baseline, lambda n: Baseline(network(n), Constant(n(0.5)))),
     (SGD, lambda n: baseline(SGD, n, 0.25, 0.5, True, l2=0.125)),
@@ -462,7 +463,14 @@ CASES = [
             iterations=n(5), tolerance=n(0.125), warm_start=n(0.75), l2=n(0.125),
         ),
     ),
-    (Options, partial(kfac, kind=Options)),
+    (Group, lambda n: Group()),
+    (Statistics, lambda n: kfac(n).options.statistics),
+    (Inversion, lambda n: kfac(n).options.inversion),
+    (Update, lambda n: kfac(n).options.update),
+    (Practice, lambda n: libraries(n).options.practice),
+    (Due, lambda n: kfac(n).options.due(3)),
+    (Options, lambda n: kfac(n).options),
+    (Local, lambda n: Local(network(n), steps(kfac(n))[0], array(P), array(P), None)),
     (KFAC, kfac),
     (KFAC, libraries),
     (KFAC, partial(kfac, structure="block_tridiagonal", estimate="sampled")),
@@ -474,8 +482,8 @@ CASES = [
     (
         State,
         lambda n: State(
-            array(P), array(P), MovingAverage(), MovingAverage("latest"), n(0.25),
-            n(0.5), matrix("kronecker"), None, n(3),
+            array(P), array(P), Average(), Average(), n(0.25), n(0.5),
+            matrix("kronecker"), None, n(3),
         ),
     ),
     (State, lambda n: steps(kfac(n), 4)[0]),
@@ -490,8 +498,8 @@ CASES = [
             n(0.5), matrix("dense"), None, array(P), n(1), None, n(0.5), n(0), array(P)
         ),
     ),
-    (Verdict, lambda n: Verdict(n(0.5), n(0.25), n(2), n(False))),
-    (Verdict, lambda n: Verdict(None, None, n(2), n(True))),
+    (Outcome, lambda n: Outcome(n(0.5), n(0.25), n(2), n(False))),
+    (Outcome, lambda n: Outcome(None, None, n(2), n(True))),
     (Step, lambda n: Step(n(0.5), array(P), array(P), n(0.25), n(0.5), n(2))),
     (Step, lambda n: steps(baseline(SGD, n, 0.25))[1]),
     (

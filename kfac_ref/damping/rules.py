@@ -242,7 +242,7 @@ def make_rule(rule: Any, what: str = "damping rule") -> Rule:
             raise ValueRangeError(
                 f"{what} 'separate': its numbers are its own, and not lambda; expected "
                 "a function: lambda matrix, damping: separate(matrix, activations=..., "
-                "errors=...); KFAC then needs lambda_rule=None and gamma_every=0"
+                "errors=...); KFAC then needs adapt_damping=None and gamma_every=0"
             )
         return RULES[name]
     if not is_function(rule):

@@ -29,7 +29,7 @@ from kfac_ref.optimizer import (
 )
 from kfac_ref.optimizer.averages import AVERAGES
 from kfac_ref.optimizer.levenberg_marquardt import LevenbergMarquardt
-from kfac_ref.optimizer.options import MOMENTA
+from kfac_ref.optimizer.option_groups import MOMENTA
 from kfac_ref.optimizer.stages import CLIPS
 from kfac_ref.structures import STRUCTURES
 
@@ -41,11 +41,11 @@ Make = Callable[[Network], Any]
 OPTIMIZERS: dict[str, Make] = {
     "SGD": partial(SGD, learning_rate=0.1, momentum=0.5, nesterov=True),
     "Adam": partial(Adam, learning_rate=0.02),
-    "NaturalGradient": partial(NaturalGradient, learning_rate=0.5, lambda_=1.0),
+    "NaturalGradient": partial(NaturalGradient, learning_rate=0.5, damping=1.0),
     "HessianFree": partial(
         HessianFree,
         learning_rate=0.5,
-        lambda_rule=LevenbergMarquardt(period=2),
+        adapt_damping=LevenbergMarquardt(period=2),
         iterations=5,
     ),
 }
@@ -71,11 +71,11 @@ def step_cases() -> Iterator[Case]:
 def kfac(network: Network, **options: Any) -> KFAC:
     """K-FAC with every stage in play; lambda moves after every other step."""
     common: dict[str, Any] = {
-        "lambda_": 1.0,
+        "damping": 1.0,
         "l2": 0.01,
         "inverse_every": 3,
         "gamma_every": 4,
-        "lambda_rule": LevenbergMarquardt(period=2),
+        "adapt_damping": LevenbergMarquardt(period=2),
     }
     return KFAC(network, **(common | options))
 
@@ -128,6 +128,6 @@ def _steps(net: str, make: Make, steps: int, place: Place) -> Results:
     for _ in range(steps):
         state, trace = optimizer.step(state, p.x, p.y, rng)
         losses.append(trace.loss)
-        lambdas.append(float(getattr(state, "lambda_", 0.0)))
+        lambdas.append(float(getattr(state, "damping", 0.0)))
     moved = state.theta - p.network.flatten(p.params)
     return {"theta moved by": moved, "losses": losses, "lambda": lambdas}

@@ -100,7 +100,7 @@ class Step(Value):
         rng = np.random.default_rng(SEED)
         self.kfac = KFAC(
             network, statistics_every=1, inverse_every=1, gamma_every=0,
-            tau_1=1.0, tau_2=1.0, lambda_rule=LevenbergMarquardt(period=1),
+            tau_1=1.0, tau_2=1.0, adapt_damping=LevenbergMarquardt(period=1),
         )  # fmt: skip
         self.x = place.put(rng.random((N, encoder[0])))
         start = self.kfac.init(place.put(network.body.init(rng)))

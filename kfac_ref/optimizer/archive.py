@@ -4,9 +4,9 @@
     array_0, array_1    the arrays
     zip comment         sha256 of every byte before it: the last 64 bytes of the file
 
-The checksum finds accidents. Somebody who forges a file can forge it, too; so nothing
-is unpickled or unpacked, every member has its own bytes, and no array may claim more
-than those. What is read takes a few times the memory of the file.
+The checksum catches accidents. Whoever forges a file can forge the checksum too, so
+nothing is unpickled or decompressed, every member has bytes of its own, and no array
+may claim more than those. Reading takes a few times the memory of the file.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ NUMBERS = ("<f4", "<f8", "<i8", "<u4", "<u8")  # the last two in states of gener
 
 
 class CheckpointError(KfacError, ValueError):
-    """A file that is no state of this optimizer; the message names it."""
+    """A file that holds no state of this optimizer; the message says which and why."""
 
 
 def pack(header: Any, arrays: list[np.ndarray]) -> bytes:
-    """The content of the file."""
+    """Return the content of the file."""
     named = {f"array_{i}": array for i, array in enumerate(arrays)}
     buffer = io.BytesIO()
     np.savez(buffer, header=np.array(json.dumps(header)), **named)  # type: ignore[arg-type]
@@ -43,7 +43,7 @@ def pack(header: Any, arrays: list[np.ndarray]) -> bytes:
 
 
 def unpack(content: bytes) -> tuple[Any, list[np.ndarray]]:
-    """The inverse of `pack`. Raises CheckpointError, and others for a forged file."""
+    """Undo `pack`. Raises CheckpointError; a forged file may raise others as well."""
     if not content.startswith(b"PK\x03\x04"):
         found = repr(content[:8]) if content else "an empty file"
         raise CheckpointError(f"expected an .npz file of save_state, found {found}")
@@ -73,7 +73,7 @@ def _digest(content: bytes) -> bytes:
 
 
 def _check_members(file: zipfile.ZipFile) -> None:
-    """Names as `pack` gives them, one after the other, uncompressed, each its bytes."""
+    """Check that members are named as by `pack`, uncompressed and do not overlap."""
     members = file.infolist()
     names = ["header.npy", *(f"array_{i}.npy" for i in range(len(members) - 1))]
     for name, info in zip(names, members, strict=True):
@@ -93,7 +93,7 @@ def _check_members(file: zipfile.ZipFile) -> None:
 
 
 def _read(file: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
-    """One array. Raises CheckpointError."""
+    """Read one array. Raises CheckpointError."""
     try:
         return _array(file.read(info))
     except Exception as error:  # a forged file may fail anywhere
@@ -101,7 +101,7 @@ def _read(file: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
 
 
 def _array(raw: bytes) -> np.ndarray:
-    """From a .npy file, its header believed only as far as its bytes reach."""
+    """Read a .npy file, and believe its header only as far as its bytes go."""
     stream = io.BytesIO(raw)
     version = np.lib.format.read_magic(stream)
     if version != (1, 0):

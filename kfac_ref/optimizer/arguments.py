@@ -1,12 +1,18 @@
-"""Parameters, checked before the first step."""
+"""What is given to an optimizer, checked before the first step."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from kfac_ref.backend import Array
-from kfac_ref.errors import KfacTypeError, check_kind, describe
+from kfac_ref.errors import (
+    KfacTypeError,
+    check_kind,
+    describe,
+    require,
+)
 from kfac_ref.network import Network
 
 
@@ -20,28 +26,32 @@ def check_optimizer(optimizer: Any) -> None:
         )
 
 
-def check_lambda_rule(options: Any) -> None:
-    """None, a LevenbergMarquardt, or what can be called like one. KfacTypeError."""
-    rule = options.lambda_rule
+def check_adapt_damping(name: str, rule: Any) -> None:
+    """KfacTypeError unless None, a LevenbergMarquardt, or callable like one."""
     moves = callable(rule) and callable(getattr(rule, "due", None))
     if rule is None or (moves and not isinstance(rule, type)):
         return
     raise KfacTypeError(
-        f"{type(options).__name__} lambda_rule: expected a LevenbergMarquardt, such as "
+        f"{name} adapt_damping: expected a LevenbergMarquardt, such as "
         "LevenbergMarquardt(decay=0.95), or None, for a lambda that stays; found "
         f"{describe(rule)}"
     )
 
 
+def check_size(what: str, value: float) -> None:
+    """ValueRangeError unless a finite number >= 0."""
+    require(0 <= value < math.inf, what, "a finite number >= 0", value)
+
+
 def check_state(optimizer: Any, state: Any) -> None:
-    """KfacTypeError unless the state is one of this optimizer's."""
+    """KfacTypeError unless it is a state of this optimizer."""
     kind = optimizer.state_type
     advice = f"of {type(optimizer).__name__}.init(params), or run.state"
     check_kind("state", state, kind, advice)
 
 
 def check_batches(batches: Any) -> Iterator[tuple[Array, Any]]:
-    """Pairs (x, y), one after the other. KfacTypeError."""
+    """Yield the pairs (x, y). KfacTypeError if one is none."""
     if not isinstance(batches, Iterable):
         raise KfacTypeError(
             f"batches: expected pairs, as in [(x, y)]; found {describe(batches)}"
@@ -55,6 +65,6 @@ def check_batches(batches: Any) -> Iterator[tuple[Array, Any]]:
 
 
 def starting_point(network: Network, params: list[Array]) -> Array:
-    """The parameters as a vector (P,). Raises ShapeError, NotFinite, and the like."""
+    """Return the parameters as a vector (P,). Raises what `check_params` raises."""
     network.check_params(params)
     return network.flatten(params)

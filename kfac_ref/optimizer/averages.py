@@ -1,7 +1,7 @@
 """Moving averages of curvature matrices over the steps.
 
 After k values the average is  C_k = (1 - w_k) C_{k-1} + w_k C,  C the newest, and the
-variants differ in the weight w_k and in what they begin with. With decay eps:
+variants differ in the weight w_k and in where they begin. With decay eps:
 
     latest      w_k = 1                          no memory
     plain       w_k = 1/k                        the mean of all
@@ -12,13 +12,15 @@ variants differ in the weight w_k and in what they begin with. With decay eps:
     identity    w_k = 1 - eps, begun at I        eps^k I is left over: another
 
 `debiased` is the mean of all values with weights 1, eps, eps^2, ..., newest first. A
-burn-in is a plain mean; the variant then goes on from it. `latest` and `plain` do not
-look at a decay, but take one, so that one may vary the variant alone.
+burn-in is a plain mean, from which the variant then goes on. `latest` and `plain` have
+no use for a decay but accept one, so that the variant alone may be varied.
+
+MovingAverage is the rule, Average what it has averaged so far.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from kfac_ref.backend import Array, add_scaled, get_xp
@@ -43,18 +45,24 @@ AVERAGES = ("latest", "plain", "paper", "debiased", "first", "zero", "identity")
 
 
 @dataclass(frozen=True, eq=False)
-class MovingAverage(Value):
-    """The average so far: `value` of `count` matrices (None of none).
+class Average(Value):
+    """What has been averaged so far; of nothing, the value is None."""
 
-    `total` is the sum of the weights that the values have beside the newest one's, 1.
-    Raises UnknownName, ValueRangeError.
+    value: Any = None  # a matrix, or an array
+    count: int = 0  # values that went into it
+    total: float = 0.0  # their weights, in units of the newest one's
+
+
+@dataclass(frozen=True)
+class MovingAverage(Value):
+    """The rule by which a new value enters an average: `rule.add(average, newest)`.
+
+    Raises UnknownName for a variant that is not in the list above, ValueRangeError for
+    a decay outside [0, 1).
     """
 
     variant: str = "paper"
     decay: float = 0.95
-    count: int = 0
-    total: float = 0.0
-    value: Any = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -66,11 +74,15 @@ class MovingAverage(Value):
                 f"{describe(self.decay)}"
             )
 
-    def add(self, newest: Any, burn_in: bool = False) -> MovingAverage:
-        """One more matrix, of the same kind and size. Unsupported, ShapeError."""
+    def add(self, average: Average, newest: Any, burn_in: bool = False) -> Average:
+        """The average with one more value, of the same kind and size as the others.
+
+        A value of the burn-in enters with the weight of a plain mean. Raises
+        Unsupported for matrices that have no mean, ShapeError.
+        """
         variant = "plain" if burn_in else self.variant
-        k = self.count + 1
-        total = self.total * (self.decay if variant == "debiased" else 1.0) + 1.0
+        k = average.count + 1
+        total = average.total * (self.decay if variant == "debiased" else 1.0) + 1.0
         w = _weight(variant, k, total, self.decay)
         if k == 1 and variant == "zero":
             mixed = mix(newest, newest, w, keep=0.0)
@@ -79,12 +91,12 @@ class MovingAverage(Value):
         elif k == 1 or variant == "latest":
             mixed = newest
         else:
-            mixed = mix(self.value, newest, w)
-        return replace(self, count=k, total=total, value=mixed)
+            mixed = mix(average.value, newest, w)
+        return Average(mixed, k, total)
 
 
 def make_average(what: str, given: Any) -> MovingAverage:
-    """A MovingAverage as it is; of a word the one of that name, with its decay of 0.95.
+    """Return a MovingAverage as it is; make one, of decay 0.95, of the name of one.
 
     Raises KfacTypeError, UnknownName.
     """
@@ -99,7 +111,7 @@ def make_average(what: str, given: Any) -> MovingAverage:
 
 
 def _weight(variant: str, k: int, total: float, decay: float) -> float:
-    """w_k of the k-th value."""
+    """Return w_k, the weight of the k-th value."""
     if variant in ("plain", "debiased"):
         return 1.0 / total
     if variant == "paper":
@@ -107,7 +119,7 @@ def _weight(variant: str, k: int, total: float, decay: float) -> float:
     return 1.0 - decay
 
 
-PARTS: dict[type, tuple[str, ...]] = {  # the arrays that a kind is made of
+PARTS: dict[type, tuple[str, ...]] = {  # the arrays that make up each kind
     KroneckerProduct: ("A", "G"),
     DiagonalMatrix: ("values",),
     DenseMatrix: ("matrix",),
@@ -116,7 +128,7 @@ PARTS: dict[type, tuple[str, ...]] = {  # the arrays that a kind is made of
 
 
 def mix(old: Any, new: Any, w: float, keep: float | None = None) -> Any:
-    """(1 - w) old + w new, array by array: for K-FAC the factors A and G."""
+    """Return (1 - w) old + w new, array by array: for K-FAC the factors A and G."""
     if isinstance(new, list):
         return [mix(a, b, w, keep) for a, b in zip(old, new, strict=True)]
     if type(old) is not type(new) or old.size != new.size:
@@ -138,7 +150,7 @@ def mix(old: Any, new: Any, w: float, keep: float | None = None) -> Any:
 
 
 def _identity(like: Any) -> Any:
-    """The identity, as a matrix of the same kind."""
+    """Return the identity as a matrix of the same kind."""
     if isinstance(like, BlockDiagonalMatrix):
         return BlockDiagonalMatrix(
             [_identity(block) for block in like.blocks], like.name

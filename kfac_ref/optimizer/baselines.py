@@ -1,11 +1,11 @@
-"""What K-FAC is raced against: SGD with momentum, and Adam.
+"""What K-FAC is compared with: SGD with momentum, and Adam.
 
 Every optimizer here has KFAC's protocol: `init(params) -> state`, `step(state, x, y,
 rng) -> (state, trace)`, `params(state)`. The given state stays as it is; the generator
 is not touched. h(theta) = mean loss + eta/2 ||theta||^2, eta = `l2`; the learning rate
 alpha is a number or a schedule of the steps done. A step raises Diverged, naming stage
-and layer, where a number is no longer finite. The dense natural gradient and
-Hessian-free optimization stand in files of their own.
+and layer, if a number is no longer finite. The dense natural gradient and Hessian-free
+optimization have files of their own.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from kfac_ref.optimizer.arguments import (
 from kfac_ref.optimizer.schedules import Schedule
 from kfac_ref.optimizer.stages import (
     check_finite_stage,
-    forward_stage,
     loss_stage,
 )
 from kfac_ref.optimizer.state import Place
@@ -37,14 +36,14 @@ Number = float | Schedule
 
 @dataclass(frozen=True, eq=False)
 class Step(Value):
-    """The trace of a step."""
+    """What a step computed."""
 
     loss: float  # h before the step
     gradient: Array  # of h, (P,)
     update: Array  # (P,)
     alpha: float  # the learning rate
     mu: float | None = None  # momentum
-    lambda_: float | None = None  # damping, for the next step
+    damping: float | None = None  # lambda, for the next step
 
 
 def check_rate(what: str, rate: float) -> None:
@@ -54,7 +53,7 @@ def check_rate(what: str, rate: float) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Baseline(Value):
-    """What the baselines share."""
+    """What all baselines have in common."""
 
     state_type: ClassVar[type]  # what `init` makes, and `step` takes
     may_change: ClassVar[tuple[str, ...]] = ("learning_rate",)  # see origin.py
@@ -77,29 +76,29 @@ class Baseline(Value):
         return self.network.unflatten(state.theta)
 
     def _loss(self, at: Linearization, y: Array) -> tuple[float, Array]:
-        """h and its gradient; Diverged."""
+        """Return h and its gradient. Raises Diverged."""
         loss, gradient = loss_stage(at, y, self.l2)
         check_finite_stage("loss", loss, self.network)
         check_finite_stage("gradient", gradient, self.network)
         return loss, gradient
 
-    def _forward(self, theta: Array, x: Array) -> Linearization:
-        return forward_stage(self.network, theta, x)
+    def _at(self, theta: Array, x: Array) -> Linearization:
+        return self.network.linearize(self.network.unflatten(theta), x)
 
     def _moved(self, theta: Array, update: Array) -> Array:
-        """theta + update; Diverged."""
+        """Return theta + update. Raises Diverged."""
         check_finite_stage("update", theta + update, self.network)
         return theta + update
 
 
 def value_at(number: Number, step: int) -> float:
-    """The value of a number or schedule at a step."""
+    """Return a number as it is, a schedule's value at the step."""
     return check_number("schedule", number(step)) if callable(number) else number
 
 
 @dataclass(frozen=True, eq=False)
 class SGDState(Value):
-    """theta, and v."""
+    """theta and the velocity v."""
 
     theta: Array
     velocity: Array
@@ -112,8 +111,8 @@ class SGD(Baseline):
     """v <- mu v - alpha grad h(theta), theta <- theta + v: classical momentum (Polyak).
 
     Nesterov's takes the gradient at theta + mu v (Sutskever et al. 2013, eq. 3 and 4).
-    That point is `theta` here, so that the loss of a state is seen where its gradient
-    is taken; it moves by mu' v' - alpha grad, v' and mu' those of the next step.
+    Here `theta` is that point, so that a state's loss belongs to where its gradient is
+    taken; it moves by mu' v' - alpha grad, with v' and mu' of the next step.
     """
 
     state_type = SGDState
@@ -137,7 +136,7 @@ class SGD(Baseline):
         self, state: SGDState, x: Array, y: Array, rng: np.random.Generator
     ) -> tuple[SGDState, Step]:
         check_state(self, state)
-        loss, gradient = self._loss(self._forward(state.theta, x), y)
+        loss, gradient = self._loss(self._at(state.theta, x), y)
         k = state.step
         alpha, mu = value_at(self.learning_rate, k), value_at(self.momentum, k)
         velocity = update = mu * state.velocity - alpha * gradient
@@ -163,7 +162,7 @@ class Adam(Baseline):
     """theta <- theta - alpha m^ / (sqrt(v^) + epsilon). Kingma & Ba 2015, algorithm 1.
 
     m^ = m / (1 - beta_1^k) and v^ = v / (1 - beta_2^k) in step k = 1, 2, ... The
-    gradient has the L2 term in it: not decoupled.
+    gradient contains the L2 term, which is not decoupled.
     """
 
     state_type = AdamState
@@ -189,7 +188,7 @@ class Adam(Baseline):
         self, state: AdamState, x: Array, y: Array, rng: np.random.Generator
     ) -> tuple[AdamState, Step]:
         check_state(self, state)
-        loss, gradient = self._loss(self._forward(state.theta, x), y)
+        loss, gradient = self._loss(self._at(state.theta, x), y)
         k, alpha = state.step + 1, value_at(self.learning_rate, state.step)
         m = self.beta_1 * state.m + (1 - self.beta_1) * gradient
         v = self.beta_2 * state.v + (1 - self.beta_2) * gradient**2

@@ -1,8 +1,8 @@
-"""Batches: the examples in a seeded order, and the place in it.
+"""Batches: the examples in a seeded order, and how far one has come in it.
 
-An epoch is a permutation of the examples, drawn from the generator when it begins; its
-batches follow one another in it. Every batch has the size asked for: the examples that
-are left at the end of an epoch, too few for one more, wait for the next permutation.
+An epoch is a permutation of the examples, drawn from the generator when it begins, and
+is cut into batches from its start. Every batch has the size that was asked for: if the
+examples at the end are too few for one more, they are left out of this epoch.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def growing_batches(first: int, last: int, update: int = 500) -> Schedule:
 def batches(
     x: Array, size: Number, rng: np.random.Generator, state: Any, epochs: int | None
 ) -> Iterator[tuple[Array, Place]]:
-    """The numbers of the examples of every batch, and the place after it."""
+    """Yield the indices of the examples in each batch, and the place after it."""
     N, step, place = len(x), state.step, getattr(state, "place", None)
     order, seen = (place.order, place.seen) if place else (x[:0], N)
     if place and len(order) != N:
@@ -55,7 +55,7 @@ def batches(
 
 
 def check_batch_size(size: Number, step: int, N: int) -> int:
-    """The size of the batch after so many steps. KfacTypeError, ValueRangeError."""
+    """Return the batch size after `step` steps. KfacTypeError, ValueRangeError."""
     value = value_at(size, step)
     m = round(value) if math.isfinite(value) else 0
     expected = f"from 1 to {N}, the number of examples"
@@ -64,7 +64,7 @@ def check_batch_size(size: Number, step: int, N: int) -> int:
 
 
 def at_place(place: Place | None, state: Any) -> Any:
-    """The same state at this place in the epoch."""
+    """Return a copy of the state at this place in the epoch."""
     moved = copy(state)
     vars(moved).update(place=place)  # of dataclasses and others, frozen or not
     return moved

@@ -1,4 +1,4 @@
-"""A training put aside: the state of an optimizer and of its generator in one file.
+"""Save and resume a training: the states of optimizer and generator in one file.
 
 The file is an .npz (archive.py), written whole or not at all. Its JSON names format,
 version, optimizer, options and network (origin.py), and holds the state:
@@ -37,11 +37,11 @@ GENERATORS = ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")
 def save_state(
     path: str | Path, optimizer: Any, state: Any, rng: np.random.Generator
 ) -> Path:
-    """Write the state and the generator; a file that was there stays until then.
+    """Write the state and the generator to a file; atomically replaces an existing one.
 
-    What is written can be loaded: it is, before. Raises KfacTypeError, ShapeError,
-    ValueRangeError (NaN, for instance) for a state that is not one of this optimizer,
-    Unsupported for one that holds what no file can, UnknownName for a bit generator
+    The content is loaded before it is written, so that it can be. Raises KfacTypeError,
+    ShapeError, ValueRangeError (NaN, for instance) if the state is none of this
+    optimizer, Unsupported if it holds what no file can, UnknownName for a bit generator
     that is not NumPy's, CheckpointError, OSError.
     """
     check_path("path", path)
@@ -66,7 +66,7 @@ def save_state(
 def load_state(
     path: str | Path, optimizer: Any, like: Array | None = None
 ) -> tuple[Any, np.random.Generator]:
-    """The state and the generator, from a file of `save_state`.
+    """Read the state and the generator from a file of `save_state`.
 
     The arrays are made on the backend of `like`, or on the current one. Raises
     CheckpointError for a file that is truncated, altered, of another network, optimizer
@@ -86,8 +86,6 @@ def _restore(
 ) -> tuple[Any, np.random.Generator]:
     header, on_host = unpack(content)
     check_origin(header, optimizer)
-    if header["version"] == 1:  # had no place in an epoch
-        header["state"]["place"] = None
     decoder = Decoder([asarray(array, like=like) for array in on_host])
     state = decoder.decode(header["state"], "state")
     check_state(optimizer, state)
@@ -101,7 +99,7 @@ def _check_optimizer(optimizer: Any) -> None:
 
 
 def _generator(bits: Any) -> np.random.Generator:
-    """A generator in this state, which NumPy would believe as it is."""
+    """Make a generator with this state, which NumPy does not check by itself."""
     name = choose("bit generator", bits["bit_generator"], GENERATORS)
     rng = np.random.Generator(getattr(np.random, name)(0))
     rng.bit_generator.state = bits
@@ -124,7 +122,7 @@ def _flat(bits: Any) -> tuple[Any, list[bytes]]:
 
 @contextmanager
 def _refusing(path: str | Path, what: str = "") -> Iterator[None]:
-    """Whatever goes wrong inside is the fault of the file."""
+    """Turn whatever goes wrong inside into a CheckpointError about the file."""
     try:
         yield
     except KfacError as error:

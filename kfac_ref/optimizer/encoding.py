@@ -3,9 +3,9 @@
     null, true, 1, 0.5, "text", [...]     themselves
     {"dict": {...}}                       a dictionary
     {"array": 3}                          the array of this number
-    {"kind": "Kronecker", "A": ..., ...}  what is made from its attributes: KINDS
+    {"kind": "KroneckerProduct", "A": ...}  made from its attributes: KINDS
 
-Nothing else is made, and a kind checks what it is made of.
+Nothing else is made, and every kind checks what it is made of.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from kfac_ref.matrices import (
     KroneckerProduct,
 )
 from kfac_ref.optimizer.archive import CheckpointError
-from kfac_ref.optimizer.averages import MovingAverage
+from kfac_ref.optimizer.averages import Average
 from kfac_ref.optimizer.baselines import AdamState, SGDState
 from kfac_ref.optimizer.hessian_free import HessianFreeState
 from kfac_ref.optimizer.natural_gradient import NaturalGradientState
@@ -42,7 +42,7 @@ MATRICES: dict[type, tuple[str, ...]] = {
     ChainFactors: ("A", "G", "A_next", "G_next", "names"),
 }
 RECORDS: tuple[Any, ...] = (
-    MovingAverage,
+    Average,
     Place,
     State,
     SGDState,
@@ -59,7 +59,7 @@ USES = 8  # of one array in a state; a file may not make much of a little
 
 
 def encode(value: Any, arrays: list[Array]) -> Any:
-    """JSON, in which an array is its number in `arrays`. Raises Unsupported."""
+    """Return JSON, in which an array is its index in `arrays`. Raises Unsupported."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, list | tuple):
@@ -84,7 +84,7 @@ def encode(value: Any, arrays: list[Array]) -> Any:
 
 
 class Decoder:
-    """The inverse of `encode`. Raises CheckpointError, with the way to the part."""
+    """Undoes `encode`. Raises CheckpointError, with the path to the wrong part."""
 
     def __init__(self, arrays: list[Array]):
         self.arrays = arrays

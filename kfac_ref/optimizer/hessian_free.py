@@ -1,10 +1,11 @@
 """Hessian-free optimization: conjugate gradients with exact products. Martens 2010.
 
-The proposal Delta solves (C + (lambda + eta) I) Delta = -grad h by SciPy's `cg`, begun
-at a share of the last one; lambda moves by the Levenberg-Marquardt rule. The products
-run where the data are; the vectors of `cg` are on the host. Of Martens' recipe there is
-no preconditioner, `cg` ends at a relative residual and not at his relative progress,
-and where the loss would rise no step is made (he goes back through the iterates first).
+The proposal Delta solves (C + (lambda + eta) I) Delta = -grad h by SciPy's `cg`, which
+starts from a share of the last proposal; lambda moves by the Levenberg-Marquardt rule.
+Products are computed where the data are, the vectors of `cg` live on the host. Unlike
+Martens' recipe, this has no preconditioner, `cg` stops at a relative residual, not at
+his relative progress, and a step that would raise the loss is not made (he first goes
+back through the iterates).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from kfac_ref.backend import Array, asarray, get_xp, to_numpy
 from kfac_ref.errors import require
 from kfac_ref.exact.products import PRODUCTS, curvature_product
 from kfac_ref.optimizer.arguments import (
-    check_lambda_rule,
+    check_adapt_damping,
     check_state,
     starting_point,
 )
@@ -46,7 +47,7 @@ class HessianFreeState(Value):
 
     theta: Array
     direction: Array
-    lambda_: float
+    damping: float
     step: int = 0
     place: Place | None = None
 
@@ -55,47 +56,47 @@ class HessianFreeState(Value):
 class HessianFreeStep(Step):
     """The trace of a step."""
 
-    ratio: float | None = None  # rho; None where the model predicts no change
-    rejected: bool = False  # the loss would have risen: theta stays
+    reduction_ratio: float | None = None  # rho; None if the model predicts no change
+    rejected: bool = False  # theta stays, for the loss would have risen
     iterations: int = 0  # of conjugate gradients
 
 
 @dataclass(frozen=True, eq=False)
 class HessianFree(Baseline):
-    """theta <- theta + alpha Delta, where that does not raise h on the batch.
+    """theta <- theta + alpha Delta, unless that raises h on the batch.
 
-    rho compares the change of h with M(alpha Delta), lambda and eta in it; without a
-    lambda_rule lambda stays. `cg` makes at most `iterations`, fewer once the residual
-    is `tolerance` times the gradient.
+    rho compares the change of h with M(alpha Delta), which contains lambda and eta. If
+    adapt_damping is None, lambda stays. `cg` makes at most `iterations` iterations; it
+    stops once the residual is `tolerance` times the gradient.
     """
 
     state_type = HessianFreeState
     may_change = (
         "learning_rate",
-        "lambda_rule",
+        "adapt_damping",
         "iterations",
         "tolerance",
         "warm_start",
     )
 
     learning_rate: float | Schedule = 1.0
-    lambda_: float = 1.0
-    lambda_rule: LevenbergMarquardt | None = field(
+    damping: float = 1.0
+    adapt_damping: LevenbergMarquardt | None = field(
         default_factory=lambda: LevenbergMarquardt(decay=2 / 3, period=1)
     )
     matrix: str = "ggn"
     iterations: int = 250
     tolerance: float = 1e-4
-    warm_start: float = 0.95  # the share of the last proposal
+    warm_start: float = 0.95  # share of the last proposal to start from
 
     def __post_init__(self) -> None:
         super().__post_init__()
         matrix = translate("matrix", self.matrix, PRODUCTS)
         object.__setattr__(self, "matrix", matrix)
-        check_lambda_rule(self)
+        check_adapt_damping("HessianFree", self.adapt_damping)
         for name, fits, expected in (
             ("iterations", self.iterations >= 1, ">= 1"),
-            ("lambda_", 0 <= self.lambda_ < math.inf, ">= 0"),
+            ("damping", 0 <= self.damping < math.inf, ">= 0"),
             ("tolerance", 0 < self.tolerance < 1, "a number in (0, 1)"),
             ("warm_start", 0 <= self.warm_start <= 1, "a number in [0, 1]"),
         ):
@@ -103,13 +104,13 @@ class HessianFree(Baseline):
 
     def init(self, params: list[Array]) -> HessianFreeState:
         theta = starting_point(self.network, params)
-        return HessianFreeState(theta, get_xp(theta).zeros_like(theta), self.lambda_)
+        return HessianFreeState(theta, get_xp(theta).zeros_like(theta), self.damping)
 
     def step(
         self, state: HessianFreeState, x: Array, y: Array, rng: np.random.Generator
     ) -> tuple[HessianFreeState, HessianFreeStep]:
         check_state(self, state)
-        here = self._forward(state.theta, x)
+        here = self._at(state.theta, x)
         loss, gradient = self._loss(here, y)
         alpha = value_at(self.learning_rate, state.step)
         curvature = curvature_product(self.matrix, here, y)
@@ -119,21 +120,21 @@ class HessianFree(Baseline):
         update = alpha * direction
         theta = self._moved(state.theta, update)
         model = quadratic_model([direction], gradient, curvature, self.l2)
-        predicted = model.value((alpha,), state.lambda_)
-        after = loss_alone_stage(self._forward(theta, x), y, self.l2)
-        ratio, lambda_ = self._judge(state, loss, after, predicted)
+        predicted = model.value((alpha,), state.damping)
+        after = loss_alone_stage(self._at(theta, x), y, self.l2)
+        ratio, damping = self._judge(state, loss, after, predicted)
         rejected = not after <= loss
         theta = state.theta if rejected else theta
-        moved = HessianFreeState(theta, direction, lambda_, state.step + 1)
+        moved = HessianFreeState(theta, direction, damping, state.step + 1)
         return moved, HessianFreeStep(
-            loss, gradient, update, alpha, None, lambda_, ratio, rejected, iterations
+            loss, gradient, update, alpha, None, damping, ratio, rejected, iterations
         )
 
     def _solve(
         self, product: Product, state: HessianFreeState, gradient: Array
     ) -> tuple[Array, int]:
-        """Delta, and the number of iterations that led to it."""
-        damping = state.lambda_ + self.l2
+        """Return Delta and the number of iterations."""
+        damping = state.damping + self.l2
         seen: list[np.ndarray] = []
 
         def damped(v: np.ndarray) -> np.ndarray:
@@ -154,11 +155,11 @@ class HessianFree(Baseline):
     def _judge(
         self, state: HessianFreeState, before: float, after: float, predicted: float
     ) -> tuple[float | None, float]:
-        """rho and the new lambda."""
-        lambda_, rule = state.lambda_, self.lambda_rule
+        """Return rho and the new lambda."""
+        damping, rule = state.damping, self.adapt_damping
         if not predicted:  # a stationary point
-            return None, lambda_
+            return None, damping
         finite = math.isfinite(after)
         ratio = reduction_ratio(before, after, predicted) if finite else -math.inf
         moves = rule is not None and rule.due(state.step)
-        return ratio, rule(lambda_, ratio, predicted) if rule and moves else lambda_
+        return ratio, rule(damping, ratio, predicted) if rule and moves else damping

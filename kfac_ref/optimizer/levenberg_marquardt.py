@@ -1,4 +1,4 @@
-"""Damping that follows the training: lambda by the reduction ratio, gamma by a search.
+"""Damping that adapts: lambda by the reduction ratio, gamma by a search.
 
 rho = (loss after - loss before) / M(delta) says how far the quadratic model M can be
 trusted (quadratic_model.reduction_ratio). Every T_1 steps, with omega_1 = (19/20)^T_1:
@@ -27,12 +27,12 @@ OMEGA_2 = math.sqrt(19 / 20) ** 20  # for T_2 = 20
 class LevenbergMarquardt(Value):
     """The rule that moves lambda: `if rule.due(step): damping = rule(damping, rho)`.
 
-    nan: what a rho that is not a number does, "error", "grow" or "keep". any_fall:
-    lambda shrinks also where the loss fell although the model said that it would rise
-    (rho < 0 < M(delta)). rho > 3/4 shrinks lambda even where both rose: no rule asks.
+    nan: what happens if rho is not a number: "error", "grow" or "keep". any_fall: also
+    shrink lambda if the loss fell although the model predicted a rise
+    (rho < 0 < M(delta)). If both rose, rho > 3/4 shrinks lambda; no known rule checks.
     KFAC-JAX's rule is decay=0.9, minimum=1e-8, nan="grow". TensorFlow K-FAC's lambda
-    has its l2_reg in it. With decay=0.95, minimum=1e-8 + l2_reg, nan="keep" and
-    any_fall=True its rule is, for a lambda without, rule(lambda + l2_reg) - l2_reg.
+    includes its l2_reg: with decay=0.95, minimum=1e-8 + l2_reg, nan="keep" and
+    any_fall=True, its rule for a lambda without is rule(lambda + l2_reg) - l2_reg.
     """
 
     decay: float = 19 / 20
@@ -61,13 +61,13 @@ class LevenbergMarquardt(Value):
         return self.decay**self.period
 
     def due(self, step: int) -> bool:
-        """Is lambda moved after this step (counted from 0)? Every `period` steps."""
+        """Does lambda move after this step, counted from 0? Every `period` steps."""
         return (check_count("step", step, least=0) + 1) % self.period == 0
 
     def __call__(
         self, damping: float, rho: float, predicted: float | None = None
     ) -> float:
-        """The new lambda, between minimum and maximum. any_fall needs M(delta)."""
+        """Return the new lambda, from minimum to maximum. any_fall needs M(delta)."""
         damping, rho = check_damping(damping), check_number("rho", rho)
         known = not math.isnan(rho) or self.nan != "error"
         require(known, "rho", "a number (or the rule with nan='grow' or 'keep')", rho)
@@ -87,9 +87,9 @@ def gamma_candidates(
     minimum: float = 0.0,
     maximum: float = math.inf,
 ) -> tuple[float, ...]:
-    """gamma, omega_2 gamma, gamma / omega_2, inside the bounds, without repetition.
+    """Return gamma, omega_2 gamma and gamma / omega_2, within bounds, without repeats.
 
-    gamma itself comes first, so that it wins ties; at a bound there are two. Martens &
+    gamma comes first, so that it wins ties; at a bound there are only two. Martens &
     Grosse 2015, section 6.6.
     """
     gamma, omega_2 = check_number("gamma", gamma), check_number("omega_2", omega_2)

@@ -1,4 +1,4 @@
-"""The exact natural gradient, with the dense matrix: what K-FAC approximates."""
+"""The natural gradient with the exact dense matrix, which K-FAC approximates."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ class NaturalGradientState(Value):
 class NaturalGradient(Baseline):
     """theta <- theta - alpha (C + (lambda + eta) I)^-1 grad h. Amari 1998.
 
-    C is the Fisher of the batch, its GGN or the empirical Fisher, (P, P); a network of
-    more than `limit` parameters raises Unsupported. A singular C without damping raises
-    NotPositiveDefinite.
+    C (P, P) is the Fisher of the batch, its GGN or its empirical Fisher. Raises
+    Unsupported for a network of more than `limit` parameters, NotPositiveDefinite if C
+    is singular and not damped.
     """
 
     state_type = NaturalGradientState
-    may_change = ("learning_rate", "lambda_", "matrix", "limit")
+    may_change = ("learning_rate", "damping", "matrix", "limit")
 
     learning_rate: float | Schedule = 1.0
-    lambda_: float = 0.0
+    damping: float = 0.0
     matrix: str = "fisher"
     limit: int = 5000
 
@@ -51,8 +51,8 @@ class NaturalGradient(Baseline):
         super().__post_init__()
         matrix = translate("matrix", self.matrix, PRODUCTS)
         object.__setattr__(self, "matrix", matrix)
-        fits = 0 <= self.lambda_ < math.inf
-        require(fits, "NaturalGradient lambda_", ">= 0", self.lambda_)
+        fits = 0 <= self.damping < math.inf
+        require(fits, "NaturalGradient damping", ">= 0", self.damping)
         P = self.network.size
         if self.limit < P:
             raise Unsupported(
@@ -69,15 +69,15 @@ class NaturalGradient(Baseline):
         self, state: NaturalGradientState, x: Array, y: Array, rng: np.random.Generator
     ) -> tuple[NaturalGradientState, Step]:
         check_state(self, state)
-        loss, gradient = self._loss(self._forward(state.theta, x), y)
+        loss, gradient = self._loss(self._at(state.theta, x), y)
         alpha = value_at(self.learning_rate, state.step)
         with diverging("statistics", self.network):
             C = self._curvature(state, x, y)
-        direction = -C.solve(gradient, self.lambda_ + self.l2)
+        direction = -C.solve(gradient, self.damping + self.l2)
         check_finite_stage("proposal", direction, self.network)
         update = alpha * direction
         moved = NaturalGradientState(self._moved(state.theta, update), state.step + 1)
-        return moved, Step(loss, gradient, update, alpha, lambda_=self.lambda_)
+        return moved, Step(loss, gradient, update, alpha, damping=self.damping)
 
     def _curvature(
         self, state: NaturalGradientState, x: Array, y: Array

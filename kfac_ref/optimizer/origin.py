@@ -1,8 +1,8 @@
-"""What a file says about where its state comes from: optimizer, options, network.
+"""Where the state in a file comes from: its optimizer, the options, the network.
 
-Options are stored and compared as they are printed, by the name they have here: of two
-functions with the same name none is the other's. Those that only say how to go on may
-be others when a training is resumed: `may_change`, beside each optimizer's options.
+Options are stored as they are printed, by their names here, and compared so; two
+functions of one name cannot be told apart. Options that only say how to go on may
+change when a training is resumed: each optimizer lists them in `may_change`.
 """
 
 from __future__ import annotations
@@ -15,15 +15,19 @@ from typing import Any
 from kfac_ref.errors import describe
 from kfac_ref.network import Network
 from kfac_ref.optimizer.archive import CheckpointError
+from kfac_ref.optimizer.options import Options
 from kfac_ref.optimizer.statistics import choices
 
-FORMAT, VERSION = "kfac_ref checkpoint", 3
-OLD = (1, 2)  # 1 had no place in an epoch, both no options
+FORMAT, VERSION = "kfac_ref checkpoint", 4
+OTHER_VERSION = (
+    "; the parts of a state had other names there: end the training with the version "
+    "of kfac_ref that wrote the file"
+)
 HEADER = {"format", "version", "optimizer", "options", "network", "generator", "state"}
 
 
 def origin(optimizer: Any) -> dict[str, Any]:
-    """The header of the file, but for generator and state."""
+    """Return the header of the file, without generator and state."""
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -34,19 +38,23 @@ def origin(optimizer: Any) -> dict[str, Any]:
 
 
 def options(optimizer: Any) -> dict[str, str]:
-    """The options without which the state would mean something else, as printed."""
+    """Return, as printed, the options that give the state its meaning."""
     free = {"network", *getattr(optimizer, "may_change", ())}
-    own = fields(optimizer) if is_dataclass(optimizer) else ()
-    found = {f.name: getattr(optimizer, f.name) for f in own if f.name not in free}
+    if isinstance(getattr(optimizer, "options", None), Options):
+        given = optimizer.options.flat()
+    else:
+        own = fields(optimizer) if is_dataclass(optimizer) else ()
+        given = {field.name: getattr(optimizer, field.name) for field in own}
+    found = {name: value for name, value in given.items() if name not in free}
     if "structure" in found:  # as one word or one for each layer, whoever's words
-        given = (found["structure"], found["estimate"], found.pop("samples"))
-        structures, estimates = choices(optimizer.network, *given)
+        three = (found["structure"], found["estimate"], found.pop("samples"))
+        structures, estimates = choices(optimizer.network, *three)
         found |= {"structure": _one(structures), "estimate": _one(estimates)}
     return {name: _printed(value) for name, value in found.items()}
 
 
 def describe_network(network: Network) -> list[str]:
-    """A line for each block, and one for the whole."""
+    """Return a line for each block, and one for the whole network."""
     blocks = zip(network.names, network.shapes, strict=True)
     return [
         *(f"{name}, W {d} x {o}" for name, (d, o) in blocks),
@@ -55,29 +63,27 @@ def describe_network(network: Network) -> list[str]:
 
 
 def check_origin(header: Any, optimizer: Any) -> None:
-    """CheckpointError unless of our format, of this optimizer and of its network."""
-    for what, key, known in (
-        ("format", "format", [FORMAT]),
-        ("version of the format", "version", [VERSION, *OLD]),
-        ("optimizer", "optimizer", [type(optimizer).__name__]),
+    """CheckpointError unless format, version, optimizer, network and options agree."""
+    for what, key, expected, advice in (
+        ("format", "format", FORMAT, ""),
+        ("version of the format", "version", VERSION, OTHER_VERSION),
+        ("optimizer", "optimizer", type(optimizer).__name__, ""),
     ):
-        if header[key] not in known:
+        if header[key] != expected:
             raise CheckpointError(
-                f"{what}: expected {known[0]!r}, found {describe(header[key])}"
+                f"{what}: expected {expected!r}, found {describe(header[key])}{advice}"
             )
-    old = header["version"] in OLD
-    if header.keys() != HEADER - ({"options"} if old else set()):
+    if header.keys() != HEADER:
         raise CheckpointError(f"header: expected {', '.join(sorted(HEADER))}")
     ours = describe_network(optimizer.network)
     for e, f in zip_longest(ours, header["network"], fillvalue="nothing more"):
         if e != f:
             raise CheckpointError(f"of another network: expected {e}, found {f}")
-    if not old:
-        _check_options(header["options"], options(optimizer))
+    _check_options(header["options"], options(optimizer))
 
 
 def _check_options(found: Any, ours: dict[str, str]) -> None:
-    """CheckpointError, with every difference."""
+    """CheckpointError with every difference, if there is one."""
     if not isinstance(found, dict) or found.keys() != ours.keys():
         raise CheckpointError(
             f"options: expected {', '.join(ours)}, found {describe(found)}"
@@ -96,10 +102,10 @@ def _check_options(found: Any, ours: dict[str, str]) -> None:
 
 
 def _one(items: list[Any]) -> Any:
-    """The item that all are, or the list."""
+    """Return the item if all are equal to it, else the list."""
     return items[0] if all(item == items[0] for item in items) else items
 
 
 def _printed(value: Any) -> str:
-    """repr, without the addresses of what has none of its own."""
+    """Return the repr, without the addresses in the default ones."""
     return re.sub(r" at 0x\w+", "", repr(value))

@@ -1,14 +1,12 @@
-"""Numbers that follow the steps: damping, learning rates, periods, batch sizes.
+"""Numbers that change with the steps: damping, learning rates, batch sizes.
 
 A schedule is a function step -> value, with steps counted from 0 (or epochs, if the
-caller counts those). Plain data: equal, printed and stored by its fields.
+caller counts those). Any function will do, such as `lambda step: 0.1 / (1 + step)`.
+Those here are plain data: compared, printed and stored by their fields.
 
     Constant(v)                   v
     Exponential(i, r)             i r^step
-    Polynomial(i, f, n, p)        (i - f) (1 - step/n)^p + f, from step n on f
-    WarmUp(i, n, then)            a line from i to then(0), then then(step - n)
-    Delayed(n, then)              then(0) up to step n, then then(step - n)
-    ApproachTarget(i, f, n)       LBANN's, which at step n is not yet there
+    ApproachTarget(i, f, n)       LBANN's, which has not quite arrived at step n
     Bounded(then, low, high)      then(step), but not below low and not above high
 """
 
@@ -53,7 +51,7 @@ class Constant(Value):
 
 @dataclass(frozen=True)
 class Exponential(Value):
-    """initial * rate^step, without end: `Bounded` stops it."""
+    """initial * rate^step, for ever; `Bounded` stops it."""
 
     initial: float
     rate: float
@@ -81,69 +79,6 @@ class Exponential(Value):
         expected = "initial and final of one sign, not 0, and steps > 0"
         require(fits, "Exponential.through", expected, (initial, final, steps))
         return cls(initial, (final / initial) ** (1 / steps))
-
-
-@dataclass(frozen=True)
-class Polynomial(Value):
-    """(initial - final) (1 - step / steps)^power + final, from `steps` on final.
-
-    A line for power = 1. LBANN's update interval is int(initial + (final - initial) *
-    min(step / steps, 1)); the formula here rounds in other places, and its int() may be
-    one less where the line is at a whole number: Polynomial(1, 10, 90)(30) is 3.99...9.
-    """
-
-    initial: float
-    final: float
-    steps: float
-    power: float = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_finite_numbers(self, self.initial, self.final, self.steps, self.power)
-        require(self.steps > 0, "Polynomial", "steps > 0", self.steps)
-        require(self.power > 0, "Polynomial", "power > 0", self.power)
-
-    def __call__(self, step: float) -> float:
-        step = check_step(step)
-        left = 1 - min(step / self.steps, 1.0)
-        return (self.initial - self.final) * left**self.power + self.final
-
-
-@dataclass(frozen=True)
-class WarmUp(Value):
-    """A line from `initial` to then(0) in `steps` steps; afterwards `then`."""
-
-    initial: float
-    steps: int | float  # whole, if `then` shall see whole steps
-    then: Schedule
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_finite_numbers(self, self.initial, self.steps)
-        require(self.steps > 0, "WarmUp", "steps > 0", self.steps)
-
-    def __call__(self, step: float) -> float:
-        step = check_step(step)
-        if step >= self.steps:
-            return self.then(step - self.steps)
-        return self.initial + (self.then(0) - self.initial) * step / self.steps
-
-
-@dataclass(frozen=True)
-class Delayed(Value):
-    """then(0) for `steps` steps; afterwards `then` from its beginning."""
-
-    steps: int | float  # whole, if `then` shall see whole steps
-    then: Schedule
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_finite_numbers(self, self.steps)
-        require(self.steps >= 0, "Delayed", "steps >= 0", self.steps)
-
-    def __call__(self, step: float) -> float:
-        step = check_step(step)
-        return self.then(max(step - self.steps, 0))
 
 
 @dataclass(frozen=True)
@@ -187,7 +122,7 @@ class ApproachTarget(Value):
 
 @dataclass(frozen=True)
 class Bounded(Value):
-    """Another schedule, but never below `low` and never above `high`."""
+    """Keep another schedule between `low` and `high`."""
 
     then: Schedule
     low: float = -math.inf

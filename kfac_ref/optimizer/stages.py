@@ -1,7 +1,6 @@
-"""The stages of one K-FAC step, each a function of plain values: Algorithm 2.
+"""The stages of a K-FAC step, each a function of plain values: Algorithm 2.
 
     subset_stage        batch -> S_1 or S_2, a random share of it
-    forward_stage       theta, batch -> the network there, which the next stages share
     loss_stage          network at theta -> h(theta), grad h
     statistics_stage    network at theta -> curvature matrix (questions 1 and 2)
     damping_stage       averaged curvature, lambda -> damped matrix (question 3)
@@ -11,9 +10,9 @@
     coefficient_stage   quadratic model -> (alpha, mu)
     loss_alone_stage    network after the step -> h
 
-h(theta) = mean loss + eta/2 ||theta||^2, eta the L2 coefficient. Vectors are (P,). What
-moves from one step to the next (averages, inverses, lambda) is put together in kfac.py;
-statistics_stage is in statistics.py.
+h(theta) = mean loss + eta/2 ||theta||^2, with eta the L2 coefficient. Vectors are (P,).
+proposal.py and kfac.py put the stages together, with what one step hands to the next
+(averages, inverses, lambda); statistics_stage is in statistics.py.
 """
 
 from __future__ import annotations
@@ -32,23 +31,18 @@ from kfac_ref.errors import (
     all_finite,
     check_kind,
     check_number,
+    check_share,
 )
 from kfac_ref.matrices import BlockTridiagonalInverse, SymmetricMatrix
 from kfac_ref.network import Linearization, Network
-from kfac_ref.optimizer.subsampling import check_share
 from kfac_ref.quadratic_model import QuadraticModel
 from kfac_ref.words import translate
 
 CLIPS = ("fisher", "fisher_no_rate", "euclidean")
 
 
-def forward_stage(network: Network, theta: Array, x: Array) -> Linearization:
-    """The network at theta, for the batch, for all stages that look at it."""
-    return network.linearize(network.unflatten(theta), x)
-
-
 def loss_stage(at: Linearization, y: Array, l2: float) -> tuple[float, Array]:
-    """h(theta) = mean loss + eta/2 ||theta||^2, and its gradient (P,)."""
+    """Return h(theta) = mean loss + eta/2 ||theta||^2 and its gradient (P,)."""
     loss, gradient = at.loss_and_gradient(y)
     l2 = check_number("l2", l2)
     if l2:
@@ -58,7 +52,7 @@ def loss_stage(at: Linearization, y: Array, l2: float) -> tuple[float, Array]:
 
 
 def loss_alone_stage(at: Linearization, y: Array, l2: float) -> float:
-    """h(theta) without its gradient: the loss after a step."""
+    """Return h(theta) without its gradient: the loss after a step."""
     return _with_l2(at.loss(y), at, check_number("l2", l2))
 
 
@@ -70,8 +64,8 @@ def _with_l2(loss: Array, at: Linearization, l2: float) -> float:
 def subset_stage(
     x: Array, y: Any, share: float, rng: np.random.Generator
 ) -> tuple[Array, Any]:
-    """A random share of the batch, in its order; all of it for 1, else at least one."""
-    share = check_share("tau", share)
+    """Return a random share of the batch, in order: at least one example, all for 1."""
+    check_share("tau", share)
     if share == 1.0:
         return x, y
     count = max(1, round(share * len(x)))
@@ -83,21 +77,21 @@ def subset_stage(
 def damping_stage(
     average: Any, damping: float, rule: Callable[[Any, float], SymmetricMatrix]
 ) -> SymmetricMatrix:
-    """Return the averaged curvature, damped by the rule."""
+    """Damp the averaged curvature by the rule."""
     damped = rule(average, damping)
     check_kind("damping_rule", damped, SymmetricMatrix, "as tikhonov gives it")
     return damped
 
 
 def invert_stage(damped: SymmetricMatrix) -> SymmetricMatrix | None:
-    """(damped)^-1, for many steps; None for a chain, which is factorised already."""
+    """Return (damped)^-1 for many steps; None for a chain, factorised already."""
     return None if isinstance(damped, BlockTridiagonalInverse) else damped.inverse()
 
 
 def proposal_stage(
     damped: SymmetricMatrix, gradient: Array, inverse: SymmetricMatrix | None = None
 ) -> Array:
-    """Delta = -(damped)^-1 gradient; `damped` has its damping inside."""
+    """Return Delta = -(damped)^-1 gradient; the damping is inside `damped`."""
     return -(damped.solve(gradient) if inverse is None else inverse @ gradient)
 
 
@@ -108,7 +102,7 @@ def clip_stage(
     rate: float = 1.0,
     form: str = "fisher",
 ) -> float:
-    """nu, such that the squared norm of the update nu Delta is at most `constraint`.
+    """Return nu: the squared norm of the update nu Delta is at most `constraint`.
 
     fisher           rate^2 |Delta . grad| = rate^2 Delta^T (damped F) Delta: Ba, Grosse
                      & Martens 2017, section 5; TensorFlow K-FAC, KFAC-JAX
@@ -135,14 +129,14 @@ def coefficient_stage(
     alpha: float | None = None,
     mu: float | None = None,
 ) -> tuple[float, float]:
-    """(alpha, mu): those given are held, the others minimise the model."""
+    """Return (alpha, mu): those given are kept, the others minimise the model."""
     fixed = {i: c for i, c in enumerate((alpha, mu)) if c is not None}
     found = model.solve(damping, fixed=fixed)
     return float(found[0]), float(found[1])
 
 
 def check_finite_stage(stage: str, value: Array | float, network: Network) -> None:
-    """Diverged, naming the stage and the first layer, if a number is not finite."""
+    """Raise Diverged, naming stage and first layer, if a number is not finite."""
     if isinstance(value, float):
         if not math.isfinite(value):
             raise Diverged(stage)
@@ -153,7 +147,7 @@ def check_finite_stage(stage: str, value: Array | float, network: Network) -> No
 
 
 class Diverged(ValueRangeError):
-    """A number of the training is no longer finite; the state before it is kept."""
+    """A number of the training is no longer finite; the state before stays good."""
 
     def __init__(self, stage: str, layer: str = ""):
         self.stage, self.layer = stage, layer
@@ -166,7 +160,7 @@ class Diverged(ValueRangeError):
 
 @contextmanager
 def diverging(stage: str, network: Network) -> Iterator[None]:
-    """A matrix that is not finite becomes Diverged, with the stage and the layer."""
+    """Turn NotFinite, of a matrix, into Diverged with the stage and the layer."""
     try:
         yield
     except NotFinite as error:

@@ -1,4 +1,4 @@
-"""What one step hands to the next, and what it lets be seen."""
+"""What one step hands to the next, and what it shows of itself."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Any
 
 from kfac_ref.backend import Array
 from kfac_ref.matrices import SymmetricMatrix
-from kfac_ref.optimizer.averages import MovingAverage
+from kfac_ref.optimizer.averages import Average
 from kfac_ref.quadratic_model import QuadraticModel
 from kfac_ref.values import Value
 
 
 @dataclass(frozen=True, eq=False)
 class Place(Value):
-    """Where `train` stands in an epoch. A step does not look at it, nor hand it on."""
+    """Where `train` stands in an epoch; a step neither reads it nor passes it on."""
 
     order: Array  # the permutation of the examples, (N,)
-    seen: int  # so many of them, from its beginning
+    seen: int  # how many of them have been used, from its beginning
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,13 +25,13 @@ class State(Value):
     """Everything that one step hands to the next."""
 
     theta: Array  # (P,)
-    last: Array  # (P,): the last update, or the sum of gradients (momentum_of)
-    average: MovingAverage  # of the curvature
-    iterates: MovingAverage  # of theta
-    lambda_: float
+    velocity: Array  # (P,): the last update, or the sum of gradients (momentum_of)
+    average: Average  # of the curvature
+    iterates: Average  # of theta
+    damping: float
     gamma: float
     damped: SymmetricMatrix | None = None  # with its damping inside
-    inverse: SymmetricMatrix | None = None  # of `damped`, once it has served a 2nd time
+    inverse: SymmetricMatrix | None = None  # of `damped`, from its second use on
     step: int = 0  # steps done
     place: Place | None = None  # in the epoch, if `train` ended inside of one
 
@@ -42,32 +42,32 @@ class Proposal(Value):
 
     gamma: float
     damped: SymmetricMatrix  # the damping, gamma^2, inside
-    inverse: SymmetricMatrix | None  # None: the damped matrix was solved with
+    inverse: SymmetricMatrix | None  # None: solved with the damped matrix
     direction: Array  # Delta = -(damped)^-1 gradient
     clip: float  # nu of the norm constraint
-    model: QuadraticModel | None  # along (nu Delta, last update); None: not needed
+    model: QuadraticModel | None  # along (nu Delta, velocity); None: not needed
     alpha: float
     mu: float
-    update: Array  # alpha nu Delta + mu last
+    update: Array  # alpha nu Delta + mu velocity
 
 
 @dataclass(frozen=True, eq=False)
-class Verdict(Value):
-    """What the loss after the step says."""
+class Outcome(Value):
+    """What came of the step, and what follows for the next one."""
 
     predicted: float | None  # M(update); None: no model was needed
-    ratio: float | None  # rho; None where lambda was not up for a change
-    lambda_: float  # for the next step
+    reduction_ratio: float | None  # rho; None: lambda was not up for a change
+    damping: float  # for the next step
     rejected: bool
 
 
 @dataclass(frozen=True, eq=False)
 class Trace(Value):
-    """What the stages of one step gave, in their order."""
+    """What the stages of one step computed, in their order."""
 
     loss: float  # h before the step
     gradient: Array  # of h
-    statistics: Any  # curvature of this batch; None where none was due
+    statistics: Any  # curvature of this batch; None: none was due
     average: Any
     proposal: Proposal
-    verdict: Verdict
+    outcome: Outcome

@@ -1,7 +1,7 @@
 """Questions 1 and 2 in a step: one answer for all layers, or one for each layer.
 
-Layers with the same estimate see the same vectors: for each estimate there is one
-propagation and one draw of labels, in the order in which the layers first name them.
+Layers with the same estimate share its vectors: each estimate is propagated once and
+draws its labels once, in the order in which the layers first name it.
 """
 
 from __future__ import annotations
@@ -35,11 +35,12 @@ def statistics_stage(
     samples: int | None = None,
     position_share: float = 1.0,
 ) -> Any:
-    """The curvature of the batch; structure and estimate are one, or one per layer.
+    """Return the curvature of the batch; one structure and estimate, or one per layer.
 
-    samples: labels or signs for each example, where some are drawn; position_share: of
-    the positions that share weights, see subsampling.py. 'block_tridiagonal' gives
-    ChainFactors. Raises ShapeError, UnknownName, Unsupported, ValueRangeError.
+    samples: labels or signs drawn for each example, if the estimate draws.
+    position_share: of the positions that share weights, see subsampling.py.
+    'block_tridiagonal' gives ChainFactors. Raises ShapeError, UnknownName,
+    Unsupported, ValueRangeError.
     """
     network = at.network
     structures, estimates = choices(network, structure, estimate, samples)
@@ -68,7 +69,7 @@ def choices(
     estimate: Estimates,
     samples: int | None = None,
 ) -> tuple[list[str], list[Estimate]]:
-    """The structure and the estimate of each layer, after they are checked."""
+    """Check, and return the structure and the estimate of each layer."""
     given = _one_each("structure", structure, network)
     structures = [translate("structure", name, STRUCTURES) for name in given]
     for name in structures:
@@ -99,7 +100,7 @@ def choices(
 
 
 def _one_each(what: str, given: Any, network: Network) -> list[Any]:
-    """One for each layer with parameters. Raises ShapeError, KfacTypeError."""
+    """Return one for each layer with parameters. Raises ShapeError, KfacTypeError."""
     if isinstance(given, str):
         return [given] * len(network.names)
     if not isinstance(given, list | tuple):
@@ -116,5 +117,5 @@ def _one_each(what: str, given: Any, network: Network) -> list[Any]:
 
 
 def _distinct(items: list[Any]) -> list[Any]:
-    """Without repetition, in order."""
+    """Drop repetitions, keep the order."""
     return [item for i, item in enumerate(items) if item not in items[:i]]

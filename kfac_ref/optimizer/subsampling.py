@@ -1,9 +1,9 @@
 """Kronecker factors from some of the positions that share weights.
 
-A = 1/N sum_nt a a^T of a convolution is a sum over all pixels of all images, and costs
-more than the products of its forward pass. An unbiased estimate takes some of them.
-TensorFlow K-FAC's `sub_sample_patches` is that, for A alone, and with rows drawn from
-those of all examples together.
+A = 1/N sum_nt a a^T of a convolution sums over all pixels of all images, which costs
+more than the products of the forward pass. Some of the pixels give an unbiased
+estimate. TensorFlow K-FAC's `sub_sample_patches` does this for A alone, and draws its
+rows from all examples together.
 """
 
 from __future__ import annotations
@@ -14,32 +14,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from kfac_ref.backend import Array, asarray, get_xp
-from kfac_ref.errors import (
-    ValueRangeError,
-    check_generator,
-    check_kind,
-    check_number,
-)
+from kfac_ref.errors import check_generator, check_kind, check_share
 from kfac_ref.pairs import Pairs, common
-
-
-def check_share(what: str, share: float) -> float:
-    """`share` as Python's float, in (0, 1]; ValueRangeError, KfacTypeError."""
-    number = check_number(what, share)
-    if not 0.0 < number <= 1.0:
-        raise ValueRangeError(f"{what}: expected a share in (0, 1], found {number}")
-    return number
 
 
 def subsample_positions(
     pairs: Pairs, share: float, rng: np.random.Generator | None = None
 ) -> Pairs:
-    """The pairs of round(share T) of the T positions of every layer, at least one.
+    """Keep the pairs at round(share T) of each layer's T positions, at least one.
 
-    They are drawn for every example by itself, without repetition, once for all chunks.
-    `a` is multiplied by sqrt(T / kept), so that A, a sum over positions, and G, a mean,
-    keep their means; layers with T = 1 stay as they are. Only 'kronecker' takes such
-    pairs: the others need D_nk, which is a sum over all positions.
+    Positions are drawn anew for each example, without repetition, once for all chunks.
+    `a` is multiplied by sqrt(T / kept), so that the expectations of A, a sum over
+    positions, and of G, a mean, stay the same; so do layers with T = 1. Only
+    'kronecker' accepts such pairs: other structures need D_nk, a sum over all
+    positions.
     Raises ValueRangeError.
     """
     check_kind("pairs", pairs, Pairs, "as propagate(...) gives them")
@@ -65,7 +53,7 @@ def subsample_positions(
 
 @dataclass(frozen=True, eq=False)
 class Thinned(Pairs):
-    """The positions `chosen` of other pairs (None: all of them)."""
+    """Other pairs at the positions `chosen` (None: at all of them)."""
 
     whole: Pairs
     chosen: list[np.ndarray | None]  # (N, kept)
@@ -101,12 +89,12 @@ class Thinned(Pairs):
 
 
 def _draw(rng: np.random.Generator, N: int, T: int) -> np.ndarray:
-    """A random order of the positions for every example, (N, T)."""
+    """Draw a random order of the positions for each example, (N, T)."""
     return rng.random((N, T)).argsort(axis=1)
 
 
 def _take(rows: Array, t: np.ndarray | None) -> Array:
-    """Those positions t (n, kept) of a (n, T, d) or g (k, n, T, d); all for None."""
+    """Take the positions t (n, kept) of a (n, T, d) or g (k, n, T, d); None: all."""
     if t is None:
         return rows
     t = asarray(t, like=rows)

@@ -1,11 +1,11 @@
-"""A training loop: batches in a seeded order, and what was seen on the way.
+"""A training loop: batches in a seeded order, and a record of what happened.
 
-Nothing but the state and the generator goes from one update to the next; the place in
-the epoch (batches.py) is a part of the state. So a training that was put aside, by
-`save_state` of `run.state` or of a state that `evaluation` was given, goes on bit for
-bit wherever it was stopped, and many calls of `train`, between which one may look,
-print or save, are one long one. The data must be the same in the same order; their
-number is checked: with another one `train` refuses to go on inside of an epoch.
+Only the state and the generator pass from one update to the next; the place in the
+epoch (batches.py) is part of the state. So a training that was saved, by `save_state`
+of `run.state` or of a state that `evaluation` was given, goes on bit for bit wherever
+it stopped, and many calls of `train`, between which one may look, print or save, equal
+one long call. The data must be the same, in the same order; only their number is
+checked: inside an epoch `train` refuses to go on with another one.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from kfac_ref.network import Network
 from kfac_ref.optimizer.arguments import check_optimizer
 from kfac_ref.optimizer.baselines import Number
 from kfac_ref.optimizer.batches import at_place, batches
+from kfac_ref.optimizer.history import History, make_history, numbers_of
 from kfac_ref.optimizer.stages import Diverged
 from kfac_ref.values import Value
 
@@ -64,21 +65,6 @@ class Optimizer(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class History(Value):
-    """A number for each update, (updates,), on the host; NaN where there is none."""
-
-    update: np.ndarray  # its number, counted by the state from 1
-    epoch: np.ndarray  # examples seen in this call, over N; after the update
-    seconds: np.ndarray  # spent in the steps of this call; evaluation not counted
-    batch: np.ndarray  # its size
-    loss: np.ndarray  # h on the batch, before the update
-    evaluation: np.ndarray  # after the update
-    lambda_: np.ndarray  # for the next update
-    alpha: np.ndarray
-    mu: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
 class Run(Value):
     """Where a training ended, and its history."""
 
@@ -87,7 +73,7 @@ class Run(Value):
 
 
 class TrainingDiverged(Diverged):
-    """Diverged, with what was reached: `run.state` is the last good state."""
+    """Diverged, with the training so far: `run.state` is the last good state."""
 
     def __init__(self, error: Diverged, run: Run):
         super().__init__(error.stage, error.layer)
@@ -111,11 +97,11 @@ def train(
 ) -> Run:
     """Train from parameters (a list) or from a state, for `updates` or for `epochs`.
 
-    A state from the middle of an epoch ends that one first; it counts as an epoch, too.
-    batch_size: a number, or a schedule of the updates done (by the state), rounded.
-    evaluation: data on which to take the mean loss (without L2), or a function of the
-    state; after every so many updates, and after the last. With `progress` there is a
-    bar where somebody looks at a terminal. Raises ValueRangeError, ShapeError,
+    A state from inside an epoch first finishes that one, which counts as an epoch.
+    batch_size: a number, or a schedule of the state's updates, rounded. evaluation:
+    data on which to take the mean loss (without L2), or a function of the state; after
+    every `evaluate_every` updates and after the last. With `progress`, a bar is shown
+    if standard error is a terminal. Raises ValueRangeError, ShapeError,
     TrainingDiverged, ExtraMissing (a terminal, but no tqdm), and the errors of a step.
     """
     check_optimizer(optimizer)
@@ -145,21 +131,21 @@ def train(
         try:
             state, trace = optimizer.step(state, *_select(x, y, chosen), rng)
         except Diverged as error:
-            raise TrainingDiverged(error, Run(state, _history(rows))) from error
+            raise TrainingDiverged(error, Run(state, make_history(rows))) from error
         seconds += time.perf_counter() - began
         state = at_place(place, state)
         seen += len(chosen)
         due = evaluation is not None and state.step % evaluate_every == 0
         value = _evaluate(optimizer, state, evaluation) if due else math.nan
         row = [state.step, seen / len(x), seconds, len(chosen), trace.loss, value]
-        rows.append([*row, *_numbers(trace)])
+        rows.append([*row, *numbers_of(trace)])
     if rows and evaluation is not None and not due:
         rows[-1][5] = _evaluate(optimizer, state, evaluation)
-    return Run(at_place(None, state) if epochs else state, _history(rows))
+    return Run(at_place(None, state) if epochs else state, make_history(rows))
 
 
 def watched() -> bool:
-    """Does somebody look at a terminal? Standard error may be closed, or None."""
+    """Is standard error a terminal? It may be closed, or None."""
     try:
         return sys.stderr.isatty()
     except (AttributeError, ValueError):
@@ -181,7 +167,7 @@ def _pair(what: str, data: Any) -> Data:
 
 
 def _check_examples(x: Array, y: Any) -> None:
-    """x and all labels must have N in common."""
+    """Check that x and all labels have the same N."""
     labels = y if isinstance(y, list | tuple) else [y]
     for part in (x, *labels):
         if not getattr(part, "shape", ()):
@@ -212,20 +198,6 @@ def _evaluate(optimizer: Optimizer, state: Any, evaluation: Any) -> float:
         return check_number("evaluation", evaluation(state), expected)
     x, y = evaluation
     return float(optimizer.network.loss(optimizer.params(state), x, y))
-
-
-def _numbers(trace: Any) -> list[float]:
-    """lambda, alpha and mu of KFAC's trace or of a baseline's."""
-    verdict = getattr(trace, "verdict", trace)
-    proposal = getattr(trace, "proposal", trace)
-    found = (verdict.lambda_, proposal.alpha, proposal.mu)
-    return [math.nan if number is None else number for number in found]
-
-
-def _history(rows: list[list[float]]) -> History:
-    columns = np.array(rows, dtype=np.float64).reshape(-1, 9).T.copy()
-    update, epoch, seconds, batch, *others = columns
-    return History(update.astype(int), epoch, seconds, batch.astype(int), *others)
 
 
 def _bar(stream: Iterable, total: int | None) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kfac_ref.errors import choose
-from kfac_ref.optimizer.training import History
+from kfac_ref.optimizer.history import History
 from kfac_ref.plotting.inputs import known, named, scale
 from kfac_ref.plotting.style import look, new_figure, styled, tall
 from kfac_ref.plotting.words import legend_beside, shortened

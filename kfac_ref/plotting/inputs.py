@@ -18,7 +18,7 @@ from kfac_ref.errors import (
     describe,
     located,
 )
-from kfac_ref.optimizer.training import History
+from kfac_ref.optimizer.history import History
 
 
 def numbers(what: str, values: Any, axes: tuple[int, ...] = (1,)) -> np.ndarray:

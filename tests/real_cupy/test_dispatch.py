@@ -72,7 +72,7 @@ def test_an_array_where_a_number_is_expected(d):
     M = KroneckerProduct(np.eye(3), np.eye(1))
     for door in (
         lambda: check_count("samples", d),
-        lambda: KFAC(chain(), lambda_=d),
+        lambda: KFAC(chain(), damping=d),
         lambda: Dense(d, 2),
         lambda: Normal(d),
         lambda: Joint([(Categorical(), 3, d)]),

@@ -58,7 +58,7 @@ def contestants(network: Network, form: str) -> dict[str, Contestant]:
     }
 
 
-def kfac(network: Network, lambda_: float, least: float) -> KFAC:
+def kfac(network: Network, damping: float, least: float) -> KFAC:
     """Algorithm 2 with the paper's momentum and shares of the batch, but other damping.
 
     lambda starts below the paper's 150, so that the first steps leave the plateau of
@@ -73,8 +73,8 @@ def kfac(network: Network, lambda_: float, least: float) -> KFAC:
         tau_2=1 / 4,
         inverse_every=5,
         gamma_every=0,
-        lambda_=lambda_,
-        lambda_rule=LevenbergMarquardt(minimum=least),
+        damping=damping,
+        adapt_damping=LevenbergMarquardt(minimum=least),
     )
 
 

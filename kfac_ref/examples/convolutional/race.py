@@ -31,6 +31,7 @@ from kfac_ref.examples.convolutional.problem import Problem, make_problem
 from kfac_ref.examples.running import one_thread, publish
 from kfac_ref.extras import check_extras
 from kfac_ref.files import make_folder
+from kfac_ref.optimizer import KFAC
 from kfac_ref.plotting.style import ERROR, look, new_figure, styled, tall
 from kfac_ref.plotting.words import legend_beside
 from kfac_ref.values import Value
@@ -116,9 +117,9 @@ def numbers(
             "updates": settings.updates,
             "batch_size": BATCH,
             "momentum": MOMENTUM,
-            "damping": kfac.lambda_,
-            "inverse_every": kfac.inverse_every,
-            "statistics_every": kfac.statistics_every,
+            "damping": kfac.options.inversion.damping,
+            "inverse_every": kfac.options.inversion.inverse_every,
+            "statistics_every": kfac.options.statistics.statistics_every,
         },
         "contestants": {
             name: _contestant(who[name], course, results[best]["loss"][-1])
@@ -131,10 +132,11 @@ def numbers(
 
 
 def _contestant(who: Any, course: Course, target: float) -> dict[str, Any]:
-    last = course.rows[-1]
+    last, own = course.rows[-1], who.optimizer
     updates, seconds = reach(course, target)
+    own = own.options.practice if isinstance(own, KFAC) else own
     return {
-        "learning_rate": who.optimizer.learning_rate,
+        "learning_rate": own.learning_rate,
         "final_training_loss": _short(last["loss"]),
         "final_test_accuracy": _short(last["accuracy"]),
         "updates_to_target": _short(updates),

@@ -17,7 +17,7 @@ option for that, and its published figures are older, so it is not done here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -154,8 +154,8 @@ def make_optimizer(settings: Settings, network: Network) -> Optimizer:
         gamma_every=0,
         learning_rate=rate,
         momentum=mu,
-        lambda_=0.0,
-        lambda_rule=None,
+        damping=0.0,
+        adapt_damping=None,
         l2=0.0,
         first_step=0,
     )
@@ -196,8 +196,12 @@ class Scheduled(Value):
             eigen=now.use_eigen,
         )
         due = int(now.refreshes(step))  # every step, or never
-        return replace(
-            self.kfac, damping_rule=rule, statistics_every=due, inverse_every=due
+        return KFAC(
+            self.kfac.network,
+            self.kfac.options,
+            damping_rule=rule,
+            statistics_every=due,
+            inverse_every=due,
         )
 
 
