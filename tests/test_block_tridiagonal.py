@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 
 from helpers import assert_exact, host, relative_error
-from kfac_ref.errors import NotPositiveDefinite, ShapeError, ValueRangeError
-from kfac_ref.matrices import BlockTridiagonalInverse
+from kfac_ref.damping import same_on_each_factor, separate, tikhonov
+from kfac_ref.errors import (
+    NotPositiveDefinite,
+    ShapeError,
+    Unsupported,
+    ValueRangeError,
+)
+from kfac_ref.matrices import BlockTridiagonalInverse, ChainFactors
 from matrix_cases import LAYERS, chain, chain_factors, f_hat, f_tilde, moment
 
 FOUR = [(2, 3), (5, 1), (3, 2), (1, 4)]
@@ -155,3 +161,53 @@ def test_factors_that_do_not_fit_are_refused(xp, rng):
     A = [[M.astype(np.float32) for M in row] for row in A]
     with pytest.raises(ValueRangeError, match="of one dtype"):
         chain(A, G, xp.asarray)
+
+
+# The factors of a chain, before they are damped
+
+
+@pytest.fixture
+def undamped(xp, rng):
+    """The blocks of a chain, and ChainFactors of them."""
+    A, G = chain_factors(rng, damping=0.0)
+    same = chain(A, G, xp.asarray)
+    return (A, G), ChainFactors(same.A, same.G, same.A_next, same.G_next, same.names)
+
+
+def test_a_rule_damps_each_diagonal_block_of_a_chain(undamped):
+    (A, G), factors = undamped
+    for i in range(len(A)):
+        A[i][i] = A[i][i] + 0.3 * np.eye(len(A[i][i]))
+        G[i][i] = G[i][i] + 0.2 * np.eye(len(G[i][i]))
+    found = separate(factors, 0.3, 0.2)
+    assert isinstance(found, BlockTridiagonalInverse)
+    assert_exact(found.to_dense(), f_hat(A, G))
+    assert found.names == factors.names
+    assert (found.storage, found.size) == (factors.storage, factors.size)
+    other = same_on_each_factor(factors, 0.3)
+    assert relative_error(other.to_dense(), f_hat(A, G)) > 0.01
+
+
+def test_undamped_factors_say_what_to_do(undamped, xp):
+    _, factors = undamped
+    v = xp.asarray(np.ones(factors.size))
+    for attempt in (
+        factors.to_dense, factors.inverse, factors.eigenvalues, factors.logdet,
+        factors.trace, factors.frobenius_norm, lambda: factors.power(0.5),
+        lambda: factors @ v, lambda: factors.solve(v, 0.1), lambda: factors.form([v]),
+    ):  # fmt: skip
+        with pytest.raises(
+            Unsupported,
+            match=r"^chain of layer 0, .*: .* factored_tikhonov\(chain, damping\) of ",
+        ):
+            attempt()
+    with pytest.raises(Unsupported, match="keeps a Kronecker product, .*found Eigen"):
+        tikhonov(factors, 0.1)
+
+
+def test_factors_that_are_no_chain_are_refused(undamped):
+    _, c = undamped
+    with pytest.raises(ShapeError, match="ChainFactors: expected l factors A, G and n"):
+        ChainFactors(c.A, c.G[:-1], c.A_next, c.G_next)
+    with pytest.raises(ValueRangeError, match="layer 0: factor A: .* symmetric"):
+        ChainFactors([c.A[0] * c.A[0][0], *c.A[1:]], c.G, c.A_next, c.G_next)
