@@ -1,4 +1,4 @@
-"""What damping does to A (x) G: K6, its price, its invariances, its limits."""
+"""What damping does to A (x) G: the best pi, its price, its invariances, its limits."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def best_pi(A, G, norm):
 
 @pytest.mark.parametrize("N", [None, 2])
 @pytest.mark.parametrize("norm", NORMS)
-def test_k6_each_pi_makes_its_own_norm_of_the_residual_least(norm, N, xp, rng):
+def test_each_pi_minimises_its_own_norm_of_the_residual(norm, N, xp, rng):
     A, G = factors(rng, N)
     matrix = move(xp, A, G)
     argmin, size = best_pi(A, G, norm)
@@ -55,7 +55,7 @@ def test_k6_each_pi_makes_its_own_norm_of_the_residual_least(norm, N, xp, rng):
         assert size(np.log(pi)) > least * (1 + 1e-5)
 
 
-def test_k6_needs_semidefinite_factors(xp, rng):
+def test_pi_is_not_the_best_if_a_factor_is_indefinite(xp, rng):
     """With a negative eigenvalue the trace is no norm, and its pi not the best."""
     U, G = rotation(rng, 5), factors(rng)[1]
     A = (U * np.array([3.0, 2.0, 0.7, 0.5, -1.0])) @ U.T
@@ -80,7 +80,7 @@ def test_pi_is_the_ratio_of_two_norms(norm, xp, rng):
 
 
 @pytest.mark.parametrize("pi", ["trace", "frobenius", "operator", "off", 0.6])
-def test_it_expands_to_four_terms(pi, xp, rng):
+def test_factored_damping_expands_to_four_terms(pi, xp, rng):
     """Two are the exact damping, the other two its error; and they are not small."""
     A, G = factors(rng)
     matrix = move(xp, A, G)
@@ -99,7 +99,7 @@ def test_it_expands_to_four_terms(pi, xp, rng):
     assert relative_error(found, exact) > 0.5
 
 
-def test_factored_damping_is_exact_for_multiples_of_the_identity_only_in_part(xp):
+def test_factored_damping_damps_even_multiples_of_the_identity_too_much(xp):
     """Even A = a I, G = g I is damped too much: (sqrt(a g) + gamma)^2, not a g + l."""
     A, G = 2.0 * np.eye(5), 0.08 * np.eye(3)
     found = factored_tikhonov(move(xp, A, G), LAMBDA).to_dense()
@@ -114,7 +114,9 @@ def test_factored_damping_is_exact_for_multiples_of_the_identity_only_in_part(xp
     "name, invariant",
     [(name, "off" not in name and "0.6" not in name) for name in FORMULAS],
 )
-def test_gauge(name, invariant, xp, rng):
+def test_a_scale_moved_from_A_to_G_changes_the_step_unless_the_rule_sees_norms(
+    name, invariant, xp, rng
+):
     """(c A) (x) (G / c) is the same matrix. Exact damping and a pi from a norm know."""
     rule, options, _, _ = FORMULAS[name]
     invariant = invariant and name not in ("each factor", "separate")
@@ -129,7 +131,7 @@ def test_gauge(name, invariant, xp, rng):
 
 
 @pytest.mark.parametrize("name", [name for name in FORMULAS if "sep" not in name])
-def test_the_loss_and_lambda_times_c(name, xp, rng):
+def test_c_times_the_loss_and_c_times_lambda_give_the_step_over_c(name, xp, rng):
     """c F and c lambda: the same direction, 1/c as long. Not so for other rules."""
     rule, options, _, _ = FORMULAS[name]
     A, G = factors(rng)
@@ -144,7 +146,7 @@ def test_the_loss_and_lambda_times_c(name, xp, rng):
 
 
 @pytest.mark.parametrize("pi", ["trace", "frobenius", "operator", "off", 0.6])
-def test_lbanns_numbers_are_square_roots(pi, xp, rng):
+def test_lbanns_two_numbers_are_square_roots_of_lambda(pi, xp, rng):
     """activations = errors = sqrt(lambda): factored Tikhonov. lambda itself: not."""
     matrix = move(xp, *factors(rng))
     expected = host(factored_tikhonov(matrix, LAMBDA, pi).to_dense())
@@ -153,7 +155,7 @@ def test_lbanns_numbers_are_square_roots(pi, xp, rng):
     assert relative_error(plain, expected) > 0.2
 
 
-def test_pi_off_where_a_is_a_mean_over_positions(xp, rng):
+def test_a_mean_over_positions_without_pi_is_pi_of_their_root(xp, rng):
     """T (A / T + sqrt(lambda / T) I) (x) (G + sqrt(lambda / T) I), T = 7."""
     A, G = factors(rng)
     root = (LAMBDA / 7) ** 0.5
@@ -175,7 +177,7 @@ def sine(u, v):
 
 
 @pytest.mark.parametrize("name", [name for name in FORMULAS if "sep" not in name])
-def test_the_direction_becomes_the_gradient(name, xp, rng):
+def test_the_direction_becomes_the_gradient_under_large_damping(name, xp, rng):
     """At gamma = 1e4 within 1e-3; at the usual gamma far from it.
 
     The angle falls as 1 / lambda for exact damping, and as 1 / gamma for factored: what

@@ -1,4 +1,4 @@
-"""What the error of K-FAC is, and how the estimates relate: X12 to X20."""
+"""What the error of K-FAC is, and how the estimates relate."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def blocks_and_pairs(found):
         yield host(F.to_dense()), host(K.to_dense()), A_n, G_n
 
 
-def test_x12_error_identity(problem):
+def test_the_error_of_kfac_is_the_covariance_of_A_n_and_G_n(problem):
     """F_l - K_l = E_n[(A_n - A) (x) (G_n - G)]: the cross-covariance, nothing else."""
     for F, K, A_n, G_n in blocks_and_pairs(
         propagate(problem[0].linearize(*problem[1:]))
@@ -52,7 +52,7 @@ def test_x12_error_identity(problem):
         assert_exact(uncentred, covariance, 1e-11)  # centring one of the two is enough
 
 
-def test_x13_norm_bound(problem):
+def test_the_error_is_at_most_the_product_of_the_spreads_of_A_n_and_G_n(problem):
     """||F - K|| <= sqrt(E||A_n - A||^2) sqrt(E||G_n - G||^2) (Cauchy-Schwarz)."""
     for F, K, A_n, G_n in blocks_and_pairs(
         propagate(problem[0].linearize(*problem[1:]))
@@ -89,7 +89,7 @@ def partitions(items):
             yield [*partition[:i], [first, *part], *partition[i + 1 :]]
 
 
-def test_x14_entries_of_the_error_are_cumulants(problem):
+def test_entries_of_the_error_are_sums_of_three_cumulants(problem):
     """k(a1,a2,g1,g2) + k(a1) k(a2,g1,g2) + k(a2) k(a1,g1,g2), Martens & Grosse 3.1."""
     net, params, x = problem
     assert len(list(partitions([0, 1, 2, 3]))) == 15
@@ -111,8 +111,8 @@ def test_x14_entries_of_the_error_are_cumulants(problem):
             assert abs(entry - expected) < 1e-13 * np.abs(F).max()
 
 
-def test_x14_needs_labels_of_the_model(problem, rng, xp):
-    """With observed labels E[g] is not zero, and the three cumulants do not suffice."""
+def test_three_cumulants_do_not_suffice_with_observed_labels(problem, rng, xp):
+    """E[g] is zero for labels of the model only."""
     net, params, x = problem
     found = propagate(net.linearize(params, x), "empirical", y=classes(rng, xp))
     (F, K, *_), (a, g) = next(blocks_and_pairs(found)), ag(found)[0]
@@ -140,7 +140,7 @@ def enumerated(net, params, x, xp, labels, weights):
     return total
 
 
-def test_x15_expected_G_of_one_sample_is_G_in_expectation(xp, rng):
+def test_G_of_one_sampled_label_is_G_in_expectation(xp, rng):
     """All 3^4 label vectors, each with its probability."""
     net = chain()
     params, x = parameters(net, rng, xp), inputs(rng, xp, 4)
@@ -156,7 +156,7 @@ def test_x15_expected_G_of_one_sample_is_G_in_expectation(xp, rng):
         assert relative_error(other, G) > 0.01
 
 
-def test_x16_enumerated_labels_are_the_expectation_and_the_ggn(problem, xp):
+def test_enumerated_labels_give_the_expectation_and_the_ggn(problem, xp):
     """Type I, sum_c p_c grad_c grad_c^T, equals type II, J^T F_z J, and the GGN."""
     net, params, x = problem
     p = host(Categorical().probabilities(net.predict(params, x)))
@@ -179,7 +179,7 @@ def rows(found):
     return np.concatenate([D.reshape(len(D), -1) for D in each], axis=1)
 
 
-def test_x17_empirical_fisher_of_a_sampled_label_is_the_sampled_fisher(problem, xp):
+def test_the_empirical_fisher_of_a_sampled_label_is_the_sampled_fisher(problem, xp):
     net, params, x = problem
     y = Categorical().sample(net.predict(params, x), np.random.default_rng(5), 1)[0]
     empirical = full(propagate(net.linearize(params, x), "empirical", y=y)).to_dense()
@@ -195,7 +195,7 @@ def test_x17_empirical_fisher_of_a_sampled_label_is_the_sampled_fisher(problem, 
 
 @pytest.mark.parametrize("activation, exact", [(ReLU, True), (Tanh, False)])
 @pytest.mark.parametrize("distribution", [Categorical(), squared_error()], ids=repr)
-def test_x18_hessian_blocks_of_piecewise_linear_networks(
+def test_hessian_blocks_of_piecewise_linear_networks_are_those_of_the_ggn(
     rng, activation, exact, distribution
 ):
     net = chain(activation, distribution)
@@ -224,7 +224,7 @@ def errors(found):
     return np.array(table)
 
 
-def test_x19_eigenvalue_correction_never_hurts_and_keeps_the_trace(problem):
+def test_the_eigenvalue_correction_lowers_the_error_and_keeps_the_trace(problem):
     found = propagate(problem[0].linearize(*problem[1:]))
     kfac, ekfac, _ = errors(found)
     assert (ekfac < kfac).all() and (ekfac > 0.01 * kfac).all()
@@ -234,13 +234,12 @@ def test_x19_eigenvalue_correction_never_hurts_and_keeps_the_trace(problem):
         assert abs(K.trace() / F.trace() - 1) > 1e-4
 
 
-def test_x20_best_product_is_never_worse_than_kfac(problem):
+def test_the_best_product_is_nearer_than_kfac(problem):
     kfac, _, best = errors(propagate(problem[0].linearize(*problem[1:])))
     assert (best < kfac).all() and (best > 0.01).all()
 
 
-def test_x20_no_order_between_ekfac_and_the_best_product(rng):
-    """Either can be nearer; one example of each."""
+def test_either_of_ekfac_and_the_best_product_can_be_nearer(rng):
     net = chain(Tanh, squared_error())
     params, x = parameters(net, rng, np, 3.0), inputs(rng, np)
     _, ekfac, best = errors(propagate(net.linearize(params, x)))

@@ -1,4 +1,4 @@
-"""When K-FAC is exact, and when it is not: X1 to X11.
+"""When K-FAC is exact, and when it is not.
 
 Every "exact when" is asserted to 1e-12; every negative control is bounded from below.
 F_l is a layer's exact block, K_l = A (x) G; `gaps` are ||F_l - K_l|| / ||F_l||.
@@ -50,7 +50,7 @@ def repeated(row, xp, times):
 
 @pytest.mark.parametrize("distribution", LOSSES, ids=repr)
 @pytest.mark.parametrize("copies", [1, 5])
-def test_x1_one_input_or_copies_of_it(xp, rng, distribution, copies):
+def test_kfac_is_exact_for_one_input_or_copies_of_it(xp, rng, distribution, copies):
     net = chain(distribution=distribution)
     params, x = parameters(net, rng, xp), inputs(rng, xp, 1)
     assert gaps(propagate(net.linearize(params, repeated(x, xp, copies)))).max() < EXACT
@@ -58,7 +58,7 @@ def test_x1_one_input_or_copies_of_it(xp, rng, distribution, copies):
 
 
 @pytest.mark.parametrize("samples", [1, 3])
-def test_x2_sampled_labels_of_one_example(xp, rng, samples):
+def test_kfac_is_exact_for_sampled_labels_of_one_example(xp, rng, samples):
     net = chain()
     params = parameters(net, rng, xp)
     found = propagate(
@@ -70,7 +70,7 @@ def test_x2_sampled_labels_of_one_example(xp, rng, samples):
     assert relative_error(other, exact.blocks[0].to_dense()) > 0.01
 
 
-def test_x3_empirical_fisher_of_identical_examples(xp, rng):
+def test_kfac_is_exact_for_the_empirical_fisher_of_copies_of_one_input(xp, rng):
     net = chain()
     params = parameters(net, rng, xp)
     x, y = repeated(inputs(rng, xp, 1), xp, 5), xp.asarray(np.full(5, 2))
@@ -84,14 +84,14 @@ def test_x3_empirical_fisher_of_identical_examples(xp, rng):
 
 
 @pytest.mark.parametrize("bias", [True, False])
-def test_x4_deep_linear_network_with_squared_error(xp, rng, bias):
+def test_kfac_is_exact_for_deep_linear_networks_under_squared_error(xp, rng, bias):
     net = linear(squared_error(), bias)
     params, x = parameters(net, rng, xp), inputs(rng, xp)
     assert gaps(propagate(net.linearize(params, x))).max() < EXACT
 
 
 @pytest.mark.parametrize("bias", [True, False])
-def test_x4_controls(xp, rng, bias):
+def test_deep_linear_networks_need_squared_error_and_expected_labels(xp, rng, bias):
     x = inputs(rng, xp)
     net = linear(Categorical(), bias)
     params = parameters(net, rng, xp, 3.0)
@@ -120,7 +120,9 @@ class SharedNoise(Estimate):
 
 
 @pytest.mark.parametrize("samples", [1, 4])
-def test_x5_sampled_labels_with_noise_shared_by_all_examples(xp, rng, samples):
+def test_kfac_of_sampled_labels_is_exact_if_all_examples_share_the_noise(
+    xp, rng, samples
+):
     net = linear(Normal(1.0))
     params, x = parameters(net, rng, xp), inputs(rng, xp)
     assert gaps(propagate(net.linearize(params, x), SharedNoise(samples))).max() < EXACT
@@ -129,7 +131,7 @@ def test_x5_sampled_labels_with_noise_shared_by_all_examples(xp, rng, samples):
 
 
 @pytest.mark.parametrize("activation", [Tanh, ReLU])
-def test_x6_last_layer_under_squared_error(xp, rng, activation):
+def test_kfac_is_exact_for_the_last_layer_under_squared_error(xp, rng, activation):
     net = chain(activation, squared_error())
     found = gaps(
         propagate(net.linearize(parameters(net, rng, xp, 3.0), inputs(rng, xp)))
@@ -143,7 +145,7 @@ def test_x6_last_layer_under_squared_error(xp, rng, activation):
     assert found[-1] > 0.05
 
 
-def test_x7_last_layer_with_constant_logits(xp, rng):
+def test_kfac_is_exact_for_the_last_layer_if_logits_are_constant(xp, rng):
     net = chain()
     params, x = parameters(net, rng, xp), inputs(rng, xp)
     constant = host(params[-1])
@@ -154,7 +156,7 @@ def test_x7_last_layer_with_constant_logits(xp, rng):
 
 
 @pytest.mark.parametrize("distribution", LOSSES, ids=repr)
-def test_x8_bias_corner_of_the_block_is_G(xp, rng, distribution):
+def test_the_bias_corner_of_every_exact_block_is_G(xp, rng, distribution):
     net = chain(distribution=distribution)
     found = propagate(net.linearize(parameters(net, rng, xp), inputs(rng, xp)))
     blocks = zip(block_diagonal(found).blocks, kronecker(found).blocks, strict=True)
@@ -165,7 +167,7 @@ def test_x8_bias_corner_of_the_block_is_G(xp, rng, distribution):
             assert relative_error(F.to_dense()[:o, :o], K.G * K.A[0, 0]) > 0.01
 
 
-def test_x9_inputs_of_either_sign_odd_activation_no_bias(xp, rng):
+def test_kfac_is_exact_for_one_input_of_either_sign_if_the_net_is_odd(xp, rng):
     row = rng.normal(size=(1, 5))
     signs = np.array([1, -1, -1, 1, 1, -1, 1])[:, None]
     for bias, check in [(False, lambda e: e < EXACT), (True, lambda e: e > 0.01)]:
@@ -179,7 +181,7 @@ def test_x9_inputs_of_either_sign_odd_activation_no_bias(xp, rng):
     assert gaps(found).max() > 0.01
 
 
-def test_x10_relu_with_the_same_units_active(xp, rng):
+def test_kfac_is_exact_for_relu_if_all_inputs_activate_the_same_units(xp, rng):
     net = chain(ReLU, squared_error())
     params, x = parameters(net, rng, xp), inputs(rng, xp)
     assert gaps(propagate(net.linearize(params, x)))[:-1].min() > 0.01
@@ -191,7 +193,7 @@ def test_x10_relu_with_the_same_units_active(xp, rng):
     )
 
 
-def test_x11_full_factorial_design(xp, rng):
+def test_kfac_is_exact_if_every_input_meets_every_error(xp, rng):
     """All inputs with all errors: the mean of products is the product of means."""
     a, g = rng.normal(0.5, 1, (5, 3)), rng.normal(0.2, 1, (7, 2))
     all_a = np.repeat(a, 7, axis=0)[:, None]  # (35, 1, 3)

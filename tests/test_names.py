@@ -1,8 +1,12 @@
-"""`import kfac_ref` is quick; its names and modules come when they are asked for."""
+"""`import kfac_ref` is quick; its names and modules come when they are asked for.
+
+And the tests have names that say what they prove.
+"""
 
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -41,3 +45,14 @@ def test_a_module_that_misses_another_one_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(kfac_ref, "__path__", [str(tmp_path)])
     with pytest.raises(ModuleNotFoundError, match="not_installed"):
         kfac_ref.broken  # noqa: B018
+
+
+def test_no_test_is_named_by_a_label():
+    """`test_x12` and "K6" mean something only to those who have the list."""
+    label = re.compile(r"\btest_(?!l2_)[a-z]\d+_|\b[KX]\d+\b")
+    files = sorted(Path(__file__).parent.rglob("*.py"))
+    assert len(files) > 90
+    for path in files:
+        if path != Path(__file__):
+            assert not label.findall(path.read_text(encoding="utf-8")), path.name
+    assert label.findall("test_x12_error") and label.findall("Laws: K6, its price")

@@ -27,9 +27,9 @@ EXPECTED = dict(
 )  # fmt: skip
 
 
-# K4. Martens & Grosse 2015, Theorem 1: with new coordinates for every layer's inputs,
-# a -> a Omega (homogeneous), and outputs, s = s' Phi, the same functions have the
-# weights W' = Omega^-1 W Phi^-1; an undamped K-FAC step is the same function again.
+# Invariance: Martens & Grosse 2015, Theorem 1. With new coordinates for every layer's
+# inputs, a -> a Omega (homogeneous), and outputs, s = s' Phi, the same functions have
+# the weights W' = Omega^-1 W Phi^-1; an undamped K-FAC step is the same function again.
 
 
 @dataclass(repr=False)
@@ -100,16 +100,18 @@ def _flat(matrices):
 
 
 # Undamped matrices pass rounding on: here cond A * cond G goes up to 1e4 or so.
-K4 = 1e-9
+INVARIANT = 1e-9
 UNDAMPED = dict(EXPECTED, l2=0.0, damping=0.0, gamma_every=0, inverse_every=1)
 
 
 @pytest.mark.parametrize("structure", ["kronecker", "block_tridiagonal"])
 @pytest.mark.parametrize("fixed", [{}, dict(learning_rate=0.3, momentum=0.8)])
-def test_k4_undamped_steps_are_invariant(fixed, structure, xp, rng):
+def test_undamped_steps_are_the_same_functions_in_other_coordinates(
+    fixed, structure, xp, rng
+):
     """Squared error, so that A and G can be inverted."""
     options = {**UNDAMPED, **fixed, "structure": structure}
-    assert_exact(*both_ways("squared", options, xp, rng)[::-1], K4)
+    assert_exact(*both_ways("squared", options, xp, rng)[::-1], INVARIANT)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +123,7 @@ def test_k4_undamped_steps_are_invariant(fixed, structure, xp, rng):
         dict(damping_rule=lambda matrix, damping: _no_curvature(matrix)),
     ],
 )
-def test_k4_not_with_damping_nor_with_less_than_k_fac(change, xp, rng):
+def test_steps_depend_on_coordinates_if_damped_or_with_less_than_k_fac(change, xp, rng):
     """Neither with lambda nor with eta; neither the diagonal nor gradient descent."""
     options = {**UNDAMPED, "learning_rate": 0.3, "momentum": 0.8, **change}
     one, two = both_ways("squared", options, xp, rng)
@@ -134,7 +136,9 @@ def _no_curvature(matrix):
 
 
 @pytest.mark.parametrize("last_free", [True, False])
-def test_k4_softmax_is_a_trap(last_free, xp, rng):
+def test_softmax_steps_are_invariant_only_if_its_output_coordinates_stay(
+    last_free, xp, rng
+):
     """The last G has rank C - 1, so it needs damping; invariant only with Phi_L = I."""
 
     def rule(matrix, damping):
@@ -148,7 +152,7 @@ def test_k4_softmax_is_a_trap(last_free, xp, rng):
     if last_free:
         assert relative_error(two, one) > 1e-3
     else:
-        assert_exact(two, one, K4)
+        assert_exact(two, one, INVARIANT)
 
 
 # The batch is a mean.
@@ -192,7 +196,9 @@ def test_one_example_more_changes_the_step(xp, rng):
 
 @pytest.mark.parametrize("scaled", [("l2", "damping"), ("damping",), ("l2",)])
 @pytest.mark.parametrize("estimate", ["sampled", "expectation"])
-def test_scale_of_the_loss(estimate, scaled, xp, rng):
+def test_c_times_the_loss_lambda_and_eta_give_the_same_updates(
+    estimate, scaled, xp, rng
+):
     """c times the loss, with c times lambda and eta: the same updates; else not."""
     c = 5.0
     ends = []

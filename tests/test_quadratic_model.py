@@ -1,4 +1,4 @@
-"""The coefficient solver: hand-worked numbers, laws, K5 and K8."""
+"""The coefficient solver: hand-worked numbers and the laws of its minimum."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_minimum_of_any_number_of_directions(m, P, damping):
     assert abs(found.value(c, damping) / half - 1) < 1e-10  # M* = 1/2 grad.delta
 
 
-def test_k8_each_freedom_lowers_the_model(xp, rng):
+def test_each_freedom_lowers_the_model(xp, rng):
     """M(alpha*, mu*) <= M(alpha*) <= M(raw), and M* = 1/2 grad.delta."""
     net = chain()
     params, x, y = parameters(net, rng, xp), inputs(rng, xp), classes(rng, xp)
@@ -138,7 +138,7 @@ def test_k8_each_freedom_lowers_the_model(xp, rng):
     assert_exact(found.curvature[0, 0], host(proposal) @ F @ host(proposal))
 
 
-def test_k5_one_undamped_kfac_step_solves_linear_regression(xp, rng):
+def test_one_undamped_kfac_step_solves_linear_regression(xp, rng):
     """Full batch; the model says alpha = 1 by itself. Not so with two layers."""
     net = Network([DenseLayer(5, 3)], squared_error())
     params, x = parameters(net, rng, xp), inputs(rng, xp)
