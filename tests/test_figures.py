@@ -23,7 +23,7 @@ from PIL import Image
 import kfac_ref
 import legible
 from kfac_ref.comparison.table import Comparison, Row
-from kfac_ref.errors import NotFinite, ShapeError, ValueRangeError
+from kfac_ref.errors import KfacTypeError, NotFinite, ShapeError, ValueRangeError
 from kfac_ref.examples.contest import Course
 from kfac_ref.examples.convolutional import race as convolutional_record
 from kfac_ref.examples.lbann import race as lbann_race
@@ -430,6 +430,15 @@ def test_what_has_no_name_is_found():
     assert not found(figure, "the y axis has no label")  # words need none
     ax.hlines([0.2], 0, 1)
     assert len(found(figure, "lines that no legend can show")) == 1
+
+
+def test_a_legend_beside_the_axes_also_takes_bars():
+    ax = page().axes[0]
+    bars = [ax.bar([i], [1.0], label=label) for i, label in enumerate(("one", "two"))]
+    texts = legend_beside(ax, bars).get_texts()
+    assert [text.get_text() for text in texts] == ["one", "two"]
+    with pytest.raises(KfacTypeError, match="curves: expected a Artist"):
+        legend_beside(ax, ["one"])
 
 
 def test_curves_that_look_alike_are_found():

@@ -50,11 +50,13 @@ def legend_beside(ax: Any, curves: list[Any], **options: Any) -> Any:
     """The labels of the curves right of the axes, where nothing can be under them."""
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+    from matplotlib.container import Container
 
     check_kind("ax", ax, Axes, "of matplotlib")
     check_kind("curves", curves, list, "as ax.plot gives it")
     for curve in curves:
-        check_kind("curves", curve, Artist, "as ax.plot gives them")
+        if not isinstance(curve, Container):  # the bars of one ax.bar, no Artist
+            check_kind("curves", curve, Artist, "as ax.plot gives them")
     legend = ax.legend(
         curves,
         ["-"] * len(curves),  # matplotlib leaves out what begins with "_"
