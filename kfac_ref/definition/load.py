@@ -1,6 +1,6 @@
-"""autograd, which is not needed by the rest of the package, is loaded when used.
+"""Loads autograd when it is used, since the rest of the package does not need it.
 
-And how much memory there is, for the same reason: nothing is shared with the rest.
+It also asks how much memory there is, so that nothing is shared with the rest.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def load_autograd() -> Any:
 
 
 def memory() -> float:
-    """Bytes that the machine has; infinite where it does not say."""
+    """The machine's memory in bytes; infinite if the machine does not say."""
     try:
         return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     except (AttributeError, ValueError, OSError):

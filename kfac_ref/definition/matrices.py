@@ -1,4 +1,4 @@
-"""The four matrices and their products; the formulas stand in __init__.py."""
+"""The four matrices and their products; the formulas are in __init__.py."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ def empirical_fisher(
 
 def hessian(function: Function, theta: Array, x: Array, y: Any, loss: Loss) -> Array:
     """The Hessian of the mean loss, (P, P)."""
-    _zeros(theta)  # of the size that autograd will need
+    _zeros(theta)  # raises if autograd's cannot fit
     return load_autograd().hessian(_mean_loss(function, x, y, loss))(theta)
 
 
-# Products with a vector v (P,), without the matrix. Arguments as above, v last.
+# Products with a vector v (P,), without the matrix: arguments as above, then v.
 
 
 def fisher_product(
@@ -72,7 +72,7 @@ def ggn_product(
     """GGN times v, (P,): J v, then each example's loss Hessian, then J^T."""
     autograd = load_autograd()
     pull, z = autograd.make_vjp(lambda t: _outputs(function, t, x, y))(theta)
-    # J v is the derivative of <J^T u, v> in u: needs no rules for forward mode
+    # J v is the derivative of <J^T u, v> in u, which needs no forward mode
     Jv = autograd.grad(lambda u: autograd.numpy.dot(pull(u), v))(np.zeros_like(z))
     product = autograd.hessian_vector_product(loss)
     HJv = [product(z_n, y_n, u_n) for z_n, y_n, u_n in zip(z, y, Jv, strict=True)]
@@ -96,7 +96,7 @@ def hessian_product(
 
 
 def linear_operator(product: Callable[..., Array], *arguments: Any) -> Any:
-    """One of the products as a (P, P) scipy LinearOperator; arguments without v."""
+    """A product as a (P, P) SciPy LinearOperator, from its arguments without v."""
 
     def matvec(v: Array) -> Array:
         return product(*arguments, v.ravel())
@@ -125,7 +125,7 @@ def mean_kl(
     log_prob: Loss,
     outcomes: Outcomes,
 ) -> Any:
-    """1/N sum_n KL(p(y|theta) || p(y|other)); its Hessian in other = theta is F."""
+    """1/N sum_n KL(p(y|theta) || p(y|other)); F is its Hessian in `other` at theta."""
     total = 0.0
     z, w = _outputs(function, theta, x), _outputs(function, other, x)
     for z_n, w_n in zip(z, w, strict=True):
@@ -135,7 +135,7 @@ def mean_kl(
 
 
 def _zeros(theta: Array) -> Array:
-    """(P, P). MemoryError, before it is allocated, where three cannot fit."""
+    """Zeros (P, P). Raises MemoryError, before allocating, if three cannot fit."""
     needed = 3 * 8 * len(theta) ** 2
     if needed > memory():
         raise MemoryError(
@@ -149,7 +149,7 @@ def _zeros(theta: Array) -> Array:
 def _gradients(
     function: Function, theta: Array, x: Array, y: Any, loss: Loss
 ) -> Iterator[Array]:
-    """Gradient of each example's loss in theta."""
+    """Yield the gradient of each example's loss in theta, (P,)."""
     for n in range(len(_outputs(function, theta, x, y))):
         yield load_autograd().grad(lambda t, n=n: loss(function(t, x)[n], y[n]))(theta)
 
@@ -157,7 +157,7 @@ def _gradients(
 def _scores(
     function: Function, theta: Array, x: Array, log_prob: Loss, outcomes: Outcomes
 ) -> Iterator[tuple[Array, float]]:
-    """grad log p(y|z_n) in theta, and p(y|z_n), for all examples n and all y."""
+    """Yield grad log p(y|z_n) in theta, and p(y|z_n), for all examples n and all y."""
     for n, z_n in enumerate(_outputs(function, theta, x)):
         for y, p in zip(*outcomes(z_n), strict=True):
             score = load_autograd().grad(
@@ -175,7 +175,7 @@ def _mean_loss(function: Function, x: Array, y: Any, loss: Loss) -> Callable:
 
 
 def _outputs(function: Function, theta: Array, x: Array, y: Any = None) -> Any:
-    """z, after a look at the sizes of everything."""
+    """The outputs z. Raises ValueError unless theta is flat and all sizes agree."""
     z = function(theta, x)
     sizes = [len(x), len(z), len(x) if y is None else len(y)]
     if theta.ndim != 1 or len(set(sizes)) != 1:

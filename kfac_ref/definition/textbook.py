@@ -1,7 +1,7 @@
 """The five usual log p(y|z), as in a textbook, and all their outcomes.
 
-z is the output for one example, (C,) or (..., C); the losses of all positions are
-summed. The number of outcomes is a product over all outputs: for small C only.
+z is the output for one example, (C,) or (..., C); log p is summed over positions. The
+number of outcomes is a product over all outputs, so C must be small.
 """
 
 from __future__ import annotations
@@ -57,14 +57,14 @@ def poisson_log_prob(z: Any, y: Any) -> Any:
 
 
 def categorical_outcomes(z: Array) -> tuple[list, Array]:
-    """Every class, with its probability."""
+    """Every choice of a class at each position, with its probability."""
     rows = np.exp(z).reshape(-1, z.shape[-1])
     each = [(np.arange(len(row)), row / row.sum()) for row in rows]
     return _product(each, z.shape[:-1])
 
 
 def bernoulli_outcomes(z: Array) -> tuple[list, Array]:
-    """Every row of zeros and ones, with its probability."""
+    """Every array of zeros and ones, with its probability."""
     p = 1 / (1 + np.exp(-z.ravel()))
     return _product([((0.0, 1.0), (1 - p_c, p_c)) for p_c in p], z.shape)
 
@@ -72,14 +72,14 @@ def bernoulli_outcomes(z: Array) -> tuple[list, Array]:
 def normal_outcomes(
     z: Array, variance: float = 1.0, nodes: int = 3
 ) -> tuple[list, Array]:
-    """Gauss-Hermite rule: exact for polynomials of degree < 2 nodes in each output."""
+    """Gauss-Hermite rule, exact for polynomials of degree < 2 nodes in each output."""
     t, w = np.polynomial.hermite_e.hermegauss(nodes)
     each = [(m + variance**0.5 * t, w / w.sum()) for m in z.ravel()]
     return _product(each, z.shape)
 
 
 def normal_mean_variance_outcomes(z: Array, nodes: int = 3) -> tuple[list, Array]:
-    """Gauss-Hermite rule; gradient gradient^T has degree 4, for which 3 nodes do."""
+    """Gauss-Hermite rule; gradient gradient^T has degree 4, so 3 nodes suffice."""
     mean, log_variance = np.split(z, 2, axis=-1)
     t, w = np.polynomial.hermite_e.hermegauss(nodes)
     pairs = zip(mean.ravel(), log_variance.ravel(), strict=True)
@@ -88,7 +88,7 @@ def normal_mean_variance_outcomes(z: Array, nodes: int = 3) -> tuple[list, Array
 
 
 def poisson_outcomes(z: Array, tail: float = 1e-17) -> tuple[list, Array]:
-    """0, 1, 2, ... until the probability of all larger counts is below `tail`."""
+    """0, 1, 2, ... until all larger counts together have probability below `tail`."""
 
     def counts(rate: float) -> tuple[Array, Array]:
         last = 0
@@ -101,7 +101,7 @@ def poisson_outcomes(z: Array, tail: float = 1e-17) -> tuple[list, Array]:
 
 
 def _product(each: Iterable[tuple], shape: tuple[int, ...]) -> tuple[list, Array]:
-    """Joint outcomes of independent ones: labels of `shape`, probabilities."""
+    """Joint outcomes of independent ones: labels of `shape`, and probabilities."""
     labels, p = zip(*each, strict=True)
     joint = [np.reshape(y, shape) for y in itertools.product(*labels)]
     return joint, np.array([np.prod(p_y) for p_y in itertools.product(*p)])

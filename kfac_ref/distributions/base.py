@@ -1,19 +1,20 @@
 """What a predictive distribution p(y|z) is: the loss and its curvature in z.
 
-The network's output `z` has shape (N, C) or (N, ..., C): the last axis holds the
-parameters of one distribution, axes between are positions whose losses are summed. The
-loss of an example is -log p(y|z), with no factor hidden in it. Vectors `v`, `u` that
-are multiplied have axes in front of that shape, usually (K, N, ..., C).
+The network's output `z` has shape (N, C) or (N, ..., C). The last axis holds the
+parameters of one distribution; axes in between are positions, whose losses are summed.
+The loss of an example is -log p(y|z), with no factor hidden in it. Vectors `v`, `u` to
+be multiplied have more axes in front, usually (K, N, ..., C).
 
     gradient     d(-log p)/dz of one example's loss
     Fisher       F_z = E_y[gradient gradient^T] = B B^T,   B = root
     Hessian      H_z = d^2(-log p)/dz^2; equal to F_z if z are natural parameters
 
-To add a distribution: subclass `Distribution`; write `check_labels`, `nll`, `gradient`,
-`root_product`, `root_transpose` and `sample`; where z are not natural parameters
-`hessian_product`, too (and `hessian_root_product`, `hessian_root_transpose` where H_z
-has a square root). All of them act on the last axis, for any axes in front. Where F_z
-is diagonal, subclass `Diagonal` and write `root_diagonal` for the two root products.
+To add a distribution, subclass `Distribution` and write `check_labels`, `nll`,
+`gradient`, `root_product`, `root_transpose` and `sample`. If z are not natural
+parameters, also set `natural = False` and write `hessian_product` (and, if H_z has a
+square root, `hessian_root_product` and `hessian_root_transpose`). All of them act on
+the last axis, with any axes in front. If F_z is diagonal, subclass `Diagonal` and write
+`root_diagonal` instead of the two root products.
 """
 
 from __future__ import annotations
@@ -31,22 +32,22 @@ Labels = Any  # an array, or for several losses (`Joint`) a list of arrays, one 
 
 
 class Distribution(Value):
-    """Base of all predictive distributions."""
+    """Base class of all predictive distributions."""
 
     natural: bool = True  # are z natural parameters, so that Hessian = Fisher?
 
-    # What a subclass writes. z (..., C); u, v (..., C) broadcast against z.
+    # What a subclass writes: z is (..., C); u, v (..., C) broadcast against z.
 
     def check_labels(self, z: Array, y: Labels) -> None:
-        """ShapeError or ValueRangeError unless y can be labels for the outputs z."""
+        """Raise ShapeError or ValueRangeError unless y can label the outputs z."""
         raise not_written(self, "check_labels")
 
     def nll(self, z: Array, y: Labels) -> Array:
-        """-log p(y|z) at every position: the shape of z without its last axis."""
+        """-log p(y|z) at every position, of the shape of z without its last axis."""
         raise not_written(self, "nll")
 
     def gradient(self, z: Array, y: Labels) -> Array:
-        """d(-log p(y|z))/dz, the shape of z, with those axes in front that y has."""
+        """d(-log p(y|z))/dz, of the shape of z, after any extra leading axes of y."""
         raise not_written(self, "gradient")
 
     def root_product(self, z: Array, u: Array) -> Array:
@@ -58,18 +59,19 @@ class Distribution(Value):
         raise not_written(self, "root_transpose")
 
     def sample(self, z: Array, rng: np.random.Generator, samples: int) -> Labels:
-        """Labels drawn from p(y|z): their shape with an axis `samples` in front.
+        """Labels drawn from p(y|z), with an axis `samples` in front of their shape.
 
-        Random numbers come from `rng` on the host, so every backend sees the same.
+        Random numbers come from `rng` on the host, so they are the same for every
+        backend.
         """
         raise not_written(self, "sample")
 
-    # What follows from it; override where a formula is cheaper.
+    # What follows from that; override it if a formula is cheaper.
 
     def sampled_gradient(self, z: Array, y: Labels) -> Array:
-        """For labels drawn by `sample`: vectors whose second moment is F_z.
+        """Vectors whose second moment is F_z, for labels y drawn by `sample`.
 
-        That is the gradient, except where the loss has a weight w: sqrt(w) times the
+        They are the gradients unless the loss has a weight w: then sqrt(w) times the
         unweighted gradient gives w F_z, while the gradient itself would give w^2 F_z.
         """
         return self.gradient(z, y)
@@ -79,28 +81,28 @@ class Distribution(Value):
         return self.root_product(z, self.root_transpose(z, v))
 
     def hessian_product(self, z: Array, y: Labels, v: Array) -> Array:
-        """H_z v; only where z are not natural parameters does it look at y."""
+        """H_z v; depends on y only if z are not natural parameters."""
         self._needs_natural("hessian_product")
         return self.fisher_product(z, v)
 
     def hessian_root_product(self, z: Array, y: Labels, u: Array) -> Array:
-        """S u, with H_z = S S^T. Raises Unsupported where H_z has no real root."""
+        """S u, with H_z = S S^T. Raises Unsupported if H_z has no real root."""
         self._needs_natural("hessian_root_product")
         return self.root_product(z, u)
 
     def hessian_root_transpose(self, z: Array, y: Labels, v: Array) -> Array:
-        """S^T v. Raises Unsupported where H_z has no real root."""
+        """S^T v. Raises Unsupported if H_z has no real root."""
         self._needs_natural("hessian_root_transpose")
         return self.root_transpose(z, v)
 
     def loss(self, z: Array, y: Labels) -> Array:
-        """-log p(y|z) of each example, (N,): positions summed."""
+        """-log p(y|z) of each example, (N,), summed over positions."""
         return self.nll(z, y).reshape(z.shape[0], -1).sum(axis=1)
 
     def columns(self, z: Array, start: int = 0, stop: int | None = None) -> Array:
         """Unit vectors e_k of an example's outputs, (k, N, ..., C), k in start:stop.
 
-        One vector per output, so K = T * C of them: `root_product(z, columns(z))` are
+        In all there are K = T * C, one per output; `root_product(z, columns(z))` gives
         the columns of the square root of every example's output Fisher.
         """
         xp = get_xp(z)
@@ -141,10 +143,10 @@ class Distribution(Value):
 
 
 class Diagonal(Distribution):
-    """Base where the outputs are independent: F_z is diagonal, and so is its root."""
+    """Base class for independent outputs: F_z is diagonal, and so is its root."""
 
     def root_diagonal(self, z: Array) -> Array:
-        """The diagonal of B, the shape of z."""
+        """The diagonal of B, of the shape of z."""
         raise not_written(self, "root_diagonal")
 
     def root_product(self, z: Array, u: Array) -> Array:
@@ -158,9 +160,9 @@ class Diagonal(Distribution):
 
 
 def check_dtype(z: Array, y: Array, also: str = "") -> None:
-    """ValueRangeError unless labels are floats of z's dtype, or of a kind in `also`.
+    """Raise ValueRangeError unless y has z's dtype, or one of the kinds in `also`.
 
-    A float64 label would silently turn a float32 computation into float64.
+    Float64 labels would silently turn a float32 computation into float64.
     """
     if y.dtype.name != z.dtype.name and y.dtype.kind not in also:
         raise ValueRangeError(

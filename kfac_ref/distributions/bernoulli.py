@@ -11,11 +11,11 @@ from kfac_ref.layers.activations import fold, halves, sigmoid
 
 
 class Bernoulli(Diagonal):
-    """p(y_c = 1|z) = 1 / (1 + exp(-z_c)), independent for each output c.
+    """p(y_c = 1|z) = 1 / (1 + exp(-z_c)), independently for each output c.
 
-    Labels y have the shape of z: 0 or 1 (of any integer or boolean dtype, or z's), or
-    soft labels in [0, 1], for which the loss is the cross-entropy. `sample` draws 0 or
-    1 in z's dtype.
+    Labels y have the shape of z. They are 0 or 1, in z's dtype or any integer or
+    boolean one, or soft labels in [0, 1], whose loss is the cross-entropy. `sample`
+    draws 0 or 1 in z's dtype.
     """
 
     def __repr__(self) -> str:
@@ -34,7 +34,7 @@ class Bernoulli(Diagonal):
     def nll(self, z: Array, y: Array) -> Array:
         positive, e = fold(z)
         y = y.astype(z.dtype, copy=False)
-        against = (positive - y) * z  # what z says against the label
+        against = (positive - y) * z  # max(z, 0) - y z
         against += get_xp(z).log1p(e)
         return against.sum(axis=-1)
 

@@ -12,10 +12,10 @@ from kfac_ref.errors import ValueRangeError, check_shape
 class Categorical(Distribution):
     """p(y = c|z) = exp(z_c) / sum_j exp(z_j); labels y are integers in [0, C).
 
-    Where the top class has almost all the probability, its 1 - p would be nothing but
-    rounding error. So it is never formed: gradients and columns of B sum to zero over
-    the classes, which gives the top entry from the others; and F_z (v + 1) = F_z v, so
-    that the top entry of v can be shifted to zero.
+    If the top class has almost all the probability, its 1 - p would be pure rounding
+    error, so it is never formed. Gradients and columns of B sum to zero over the
+    classes, which gives the top entry from the others; and F_z (v + c 1) = F_z v for
+    any c, so the top entry of v can be shifted to zero.
     """
 
     def __repr__(self) -> str:
@@ -58,7 +58,7 @@ class Categorical(Distribution):
     def sample(self, z: Array, rng: np.random.Generator, samples: int) -> Array:
         u = asarray(rng.random((samples, *z.shape[:-1], 1)), like=z)
         total = get_xp(z).cumsum(self.probabilities(z.astype(u.dtype)), axis=-1)
-        below = total[..., :-1] / total[..., -1:]  # so that no rounding draws p_c = 0
+        below = total[..., :-1] / total[..., -1:]  # so rounding never draws p_c = 0
         return (u >= below).sum(axis=-1)  # inverse of the distribution function
 
     def probabilities(self, z: Array) -> Array:
@@ -80,5 +80,5 @@ class Categorical(Distribution):
         return v - (top * v).sum(axis=-1, keepdims=True)
 
     def _balance(self, top: Array, w: Array) -> Array:
-        """w with the top entry that makes its sum zero; the transpose of `_shift`."""
+        """w with its top entry set so that the sum is zero; `_shift` transposed."""
         return w - top * w.sum(axis=-1, keepdims=True)

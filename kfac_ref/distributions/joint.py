@@ -1,4 +1,4 @@
-"""Several losses with weights, each on its own slice of the outputs."""
+"""Several weighted losses, each on its own slice of the outputs."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ from kfac_ref.errors import (
 class Joint(Distribution):
     """loss = sum_i w_i (-log p_i(y_i|z_i)); the z_i are slices of the last axis of z.
 
-    `Joint([(Categorical(), 5, 1.0), (Normal(0.5), 3, 0.1)])`: (distribution, number of
-    outputs, weight), in the order of the outputs. Labels are a list or tuple with one
-    array for each part. The curvature in z is block-diagonal, with blocks w_i F_i.
+    `Joint([(Categorical(), 5, 1.0), (Normal(0.5), 3, 0.1)])` lists (distribution,
+    number of outputs, weight), in the order of the outputs. Labels are a list or tuple
+    of arrays, one for each part. The curvature in z is block-diagonal, with blocks w_i
+    F_i.
 
-    A weight is no part of p_i, so two kinds of vectors differ in it. The gradient of
-    the loss is w_i grad_i, with the second moment w_i^2 F_i; for sampled labels
-    `sampled_gradient` is sqrt(w_i) grad_i, with the second moment w_i F_i.
+    A weight is not part of p_i, so two kinds of vectors differ. The gradient of the
+    loss, w_i grad_i, has the second moment w_i^2 F_i; `sampled_gradient` for sampled
+    labels, sqrt(w_i) grad_i, has the second moment w_i F_i.
 
     Raises ShapeError, ValueRangeError.
     """
@@ -118,7 +119,7 @@ class Joint(Distribution):
     def _blocks(
         self, z: Array, power: float, block: Callable[[int, Distribution, slice], Array]
     ) -> Array:
-        """w_i^power block_i of all parts, side by side on the last axis."""
+        """w_i^power block_i of every part, side by side on the last axis."""
         self._check_outputs(z)
         blocks = [w**power * block(i, p, s) for i, (p, s, w) in enumerate(self.parts)]
         return get_xp(z).concatenate(blocks, axis=-1)
@@ -132,7 +133,7 @@ class Joint(Distribution):
 
 
 def _of(y: Labels, i: int) -> Array | None:
-    """The labels of part i; natural parameters need none for their Hessian."""
+    """The labels of part i, or None if there are none: a natural Hessian needs none."""
     return None if y is None else y[i]
 
 

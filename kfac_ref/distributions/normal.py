@@ -60,10 +60,10 @@ class Normal(Diagonal):
 
 @door
 def squared_error() -> Normal:
-    """|y - z|^2, without a half: the normal distribution of variance 1/2, F_z = 2 I.
+    """|y - z|^2 with no factor 1/2: the normal distribution of variance 1/2, F_z = 2 I.
 
-    The convention of KFAC-JAX and TensorFlow K-FAC for their squared error loss. Half
-    the squared error, F_z = I, is `Normal(1.0, normalized=False)`.
+    KFAC-JAX and TensorFlow K-FAC define their squared error loss so. Half the squared
+    error, with F_z = I, is `Normal(1.0, normalized=False)`.
     """
     return Normal(0.5, normalized=False)
 
@@ -77,7 +77,8 @@ class NormalMeanVariance(Diagonal):
         F_z = diag(exp(-s), 1/2)        H_z = [[exp(-s),    r exp(-s)      ],
                                                [r exp(-s),  r^2 exp(-s) / 2]]
 
-    and det H_z = -r^2 exp(-2s) / 2 < 0: the Hessian is indefinite, it has no real root.
+    and det H_z = -r^2 exp(-2s) / 2 < 0, so the Hessian is indefinite and has no real
+    root.
     """
 
     natural = False
@@ -125,7 +126,7 @@ class NormalMeanVariance(Diagonal):
         return z[..., :D] + sigma * _standard_normal(z, shape, rng, samples)
 
     def _outputs(self, z: Array) -> int:
-        """D, half the entries of the last axis of z."""
+        """D, half the length of z's last axis. Raises ShapeError if that is odd."""
         if z.shape[-1] % 2:
             raise ShapeError(
                 "outputs of NormalMeanVariance: expected an even number on the last "
@@ -135,7 +136,7 @@ class NormalMeanVariance(Diagonal):
         return z.shape[-1] // 2
 
     def _standardize(self, z: Array, y: Array) -> tuple[Array, Array]:
-        """t = r exp(-s/2) and s; r^2 exp(-s) would overflow before t^2 does."""
+        """t = r exp(-s/2), and s; r^2 exp(-s) would overflow before t^2 does."""
         D = self._outputs(z)
         m, s = z[..., :D], z[..., D:]
         return (y - m) * get_xp(z).exp(-0.5 * s), s
@@ -152,5 +153,5 @@ class NormalMeanVariance(Diagonal):
 def _standard_normal(
     z: Array, shape: tuple[int, ...], rng: np.random.Generator, samples: int
 ) -> Array:
-    """Standard normal numbers (samples, *shape), like z; drawn on the host."""
+    """Standard normal numbers (samples, *shape), drawn on the host, then like z."""
     return asarray(rng.standard_normal((samples, *shape)).astype(z.dtype), like=z)

@@ -9,14 +9,15 @@ from kfac_ref.backend import Array, asarray, get_xp, to_numpy
 from kfac_ref.distributions.base import Diagonal, check_dtype
 from kfac_ref.errors import ValueRangeError, check_shape
 
-LARGEST_RATE = 9e18  # a draw is a 64-bit integer
+LARGEST_RATE = 9e18  # draws are 64-bit integers
 
 
 class Poisson(Diagonal):
-    """p(y_c|z) = r^y exp(-r) / y! with the rate r = exp(z_c), for each output c.
+    """p(y_c|z) = r^y exp(-r) / y! with rate r = exp(z_c), independently for each c.
 
-    Labels y have the shape of z: integers from 0 on, of an integer dtype or z's. The
-    loss includes log y!. `sample` draws in z's dtype.
+    Labels y have the shape of z: the integers 0, 1, 2, ..., in an integer dtype or z's.
+    The loss includes log y!. `sample` draws in z's dtype; it raises ValueRangeError if
+    a rate exceeds LARGEST_RATE.
     """
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""The layers, each with forward, jvp, vjp and its pair (a, g)."""
+"""The layers: each has forward, jvp and vjp; one with parameters has a pair (a, g)."""
 
 from kfac_ref.layers.activations import Identity, ReLU, Sigmoid, Softplus, Tanh
 from kfac_ref.layers.base import Layer

@@ -1,7 +1,8 @@
 """Elementwise layers: tanh, ReLU, sigmoid, softplus, identity.
 
-What is made on the way is used again (`up *= root`): a new array takes as long as the
-arithmetic. autograd's boxes have no such operators, and Python then makes a new one.
+Arrays made on the way are reused (`up *= root`): allocating a new one takes as long as
+the arithmetic. autograd's boxes have no in-place operators, so Python makes a new array
+there.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from kfac_ref.layers.base import Layer, Tape
 
 
 class Elementwise(Layer):
-    """y = f(x); subclasses give f and, from x and y, its derivative (the tape)."""
+    """y = f(x); subclasses define f and its derivative, which is kept as the tape."""
 
     def function(self, x: Array) -> Array:
         raise not_written(self, "function")
@@ -27,7 +28,7 @@ class Elementwise(Layer):
 
     def forward(self, params: list[Array], x: Array) -> tuple[Array, Tape]:
         y = self.function(x)
-        return y, self.derivative(x, y)  # once, not for every vector
+        return y, self.derivative(x, y)  # computed once, not for every vector
 
     def jvp(
         self, params: list[Array], tape: Tape, dparams: list[Array], dx: Array | None
@@ -49,7 +50,7 @@ class Tanh(Elementwise):
 
 
 class ReLU(Elementwise):
-    """y = x where x > 0, else 0; the derivative at 0 is 0."""
+    """y = max(x, 0); the derivative at 0 is 0."""
 
     def function(self, x: Array) -> Array:
         xp = get_xp(x)
@@ -71,7 +72,7 @@ class Sigmoid(Elementwise):
     def forward(self, params: list[Array], x: Array) -> tuple[Array, Tape]:
         up, down = halves(x)
         down += up
-        root = 1.0 / down  # y (1 - y) would lose its digits for y close to 1
+        root = 1.0 / down  # y (1 - y) would lose digits for y close to 1
         up *= root
         root *= root
         return up, root
@@ -98,11 +99,11 @@ class Identity(Elementwise):
 
 
 def halves(x: Array) -> tuple[Array, Array]:
-    """exp(x/2) and exp(-x/2): with r = 1 / (their sum), sigmoid(x) = exp(x/2) r.
+    """exp(x/2) and exp(-x/2), which give sigmoid(x) accurately in both tails.
 
-    And 1 - sigmoid(x) = exp(-x/2) r, and the product of the two is r^2. Nothing is lost
-    in either tail, and nothing overflows: where x is cut off, sigmoid(x) has long been
-    1 or 0 to the last bit.
+    With r = 1 / (their sum), sigmoid(x) = exp(x/2) r, 1 - sigmoid(x) = exp(-x/2) r, and
+    the product of the two is r^2. x is clipped so that nothing overflows; where it is,
+    sigmoid(x) is already 0 or 1 to the last bit.
     """
     xp = get_xp(x)
     largest = 1.5 * math.log(float(xp.finfo(x.dtype).max))
@@ -113,10 +114,10 @@ def halves(x: Array) -> tuple[Array, Array]:
 
 
 def fold(x: Array) -> tuple[Array, Array]:
-    """Is x > 0, as 1 or 0, and e = exp(-|x|), which cannot overflow.
+    """Return 1 where x > 0 and 0 elsewhere, and e = exp(-|x|), which cannot overflow.
 
-    By products, not by `abs` and `where`: autograd then has the derivatives of all
-    orders at 0, too; and a choice entry by entry takes ten times as long.
+    It uses products instead of `abs` and `where`: autograd then finds derivatives of
+    every order at 0, and choosing entry by entry would take ten times as long.
     """
     positive = (x > 0).astype(x.dtype)
     sign = -2.0 * positive
@@ -125,7 +126,7 @@ def fold(x: Array) -> tuple[Array, Array]:
 
 
 def softplus(x: Array) -> Array:
-    """log(1 + exp(x)) = max(x, 0) + log(1 + e)."""
+    """log(1 + exp(x)), computed as max(x, 0) + log(1 + exp(-|x|))."""
     xp, (_, e) = get_xp(x), fold(x)
     return xp.where(x > 0, x, xp.zeros_like(x)) + xp.log1p(e)
 

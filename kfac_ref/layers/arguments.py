@@ -1,4 +1,4 @@
-"""What constructors of layers accept: sizes, pairs of sizes, paddings."""
+"""Checks of what layers' constructors take: sizes, pairs of sizes, paddings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from kfac_ref.layers.patches import PADDINGS, Padding, Pair
 
 
 def check_pair(what: str, value: Any) -> Pair:
-    """(vertical, horizontal), also from one number for both."""
+    """The pair (vertical, horizontal); one number stands for both."""
     if hasattr(value, "__index__"):
         value = (value, value)
     if not _is_pair(value):
@@ -21,7 +21,7 @@ def check_pair(what: str, value: Any) -> Pair:
 
 
 def check_padding(what: str, value: Any) -> Padding:
-    """A name in PADDINGS, or ((top, bottom), (left, right))."""
+    """The padding: a name in PADDINGS, or ((top, bottom), (left, right))."""
     if isinstance(value, str):
         return choose(what, value, PADDINGS)
     if not (_is_pair(value) and all(map(_is_pair, value))):
@@ -37,7 +37,7 @@ def check_padding(what: str, value: Any) -> Padding:
 
 
 def show_pair(pair: Pair) -> str:
-    """A pair for a repr: one number where both are equal."""
+    """The pair as a repr shows it: one number if both are equal."""
     return str(pair[0] if pair[0] == pair[1] else pair)
 
 

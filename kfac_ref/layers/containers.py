@@ -1,4 +1,4 @@
-"""Layers made of layers: one after the other, and the residual connection."""
+"""Layers made of layers: a sequence of them, and the residual connection."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kfac_ref.layers.base import Layer, Tape
 
 
 class Sequential(Layer):
-    """Layers one after the other; its parameters are theirs, in order."""
+    """Applies layers one after another; its parameters are theirs, in order."""
 
     def __init__(self, layers: list[Layer]):
         self.layers = [layers] if isinstance(layers, Layer) else list(layers)
@@ -84,7 +84,7 @@ class Sequential(Layer):
         return dy, g
 
     def _each(self, params: list[Array]) -> Iterator[tuple[Layer, list[Array]]]:
-        """Each layer with its own share of the parameters."""
+        """Yield each layer with its own parameters."""
         start = 0
         for layer in self.layers:
             yield layer, params[start : start + layer.blocks]
@@ -92,7 +92,7 @@ class Sequential(Layer):
 
 
 class Residual(Sequential):
-    """y = x + f(x), f the layers inside; f keeps the shape."""
+    """y = x + f(x), where f is the layers inside and must keep the shape."""
 
     def __repr__(self) -> str:
         return f"Residual([{', '.join(map(repr, self.layers))}])"

@@ -14,17 +14,18 @@ from kfac_ref.layers.patches import Grid, Padding, Pair, make_grid
 
 
 class Conv2d(Layer):
-    """y_t = [patch_t, 1] W, t over the outputs; images (N, h, w, c_in), NHWC.
+    """y_t = [patch_t, 1] W for every output pixel t; images are (N, h, w, c_in), NHWC.
 
-    W is (kh*kw*c_in + 1, c_out), patches in the order (kh, kw, c), the bias the last
-    row. `kernel`, `stride` and `dilation` are numbers or pairs (vertical, horizontal).
+    W is (kh*kw*c_in + 1, c_out): the patch in the order (kh, kw, c), then the bias as
+    the last row. `kernel`, `stride` and `dilation` are numbers or pairs (vertical,
+    horizontal).
 
-    padding: "VALID", none. "SAME", zeros so that the output has ceil(h / stride) rows:
-    with `total = max(0, (ceil(h/stride) - 1) * stride + (kh - 1) * dilation + 1 - h)`
-    there are `total // 2` of them above and the rest below (TensorFlow's and JAX's
-    rule). "CIRCULAR", as many, with the image repeated instead of zeros. Or explicit
-    zeros ((top, bottom), (left, right)). Padding is a pixel like any other: the 1
-    appended for the bias is 1 in every patch.
+    padding: "VALID" adds none. "SAME" adds zeros so that the output has ceil(h /
+    stride) rows: of `total = max(0, (ceil(h/stride) - 1) * stride + (kh - 1) * dilation
+    + 1 - h)` rows, `total // 2` go above and the rest below (the rule of TensorFlow and
+    JAX). "CIRCULAR" adds as many, but repeats the image instead of zeros. ((top,
+    bottom), (left, right)) adds as many zeros as it says. A padded pixel is like any
+    other: the 1 for the bias is 1 in every patch.
 
     Grosse & Martens 2016, section 2.2: a_nt are the patches, one for each output pixel.
     """

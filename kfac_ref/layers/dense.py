@@ -42,7 +42,7 @@ class Dense(Layer):
 
     def forward(self, params: list[Array], x: Array) -> tuple[Array, Tape]:
         check_features(self, x, self.d_in)
-        get_xp(params[0], x)  # both from one backend
+        get_xp(params[0], x)  # raises if backends differ
         a = append_one(x) if self.bias else x
         y = a.reshape(-1, a.shape[-1]) @ params[0]
         return y.reshape(*x.shape[:-1], self.d_out), a  # (N, ..., d_out)

@@ -15,10 +15,10 @@ from kfac_ref.layers.initializers import Initializer, glorot
 
 @dataclass(repr=False, eq=False)
 class Embedding(Layer):
-    """y = W[x]: word x is row x of W (V, d_out); later axes of x are positions t.
+    """y = W[x]: word x selects row x of W (V, d_out); later axes of x are positions t.
 
-    It is a dense layer without bias whose input is one-hot, and so is its `a`. Integers
-    have no tangents and no cotangents: an embedding can only be the first layer.
+    It is a dense layer without bias on one-hot inputs, which are its `a`. Integers have
+    neither tangents nor cotangents, so an embedding can only be the first layer.
     """
 
     words: int
@@ -38,12 +38,12 @@ class Embedding(Layer):
         return [(self.words, self.d_out)]
 
     def init(self, rng: np.random.Generator) -> list[np.ndarray]:
-        fans = 1, self.d_out  # of a one-hot input, one entry is not zero
+        fans = 1, self.d_out  # a one-hot input has one nonzero entry
         return [self.initializer(rng, self.shapes()[0], bias=False, fans=fans)]
 
     def forward(self, params: list[Array], x: Array) -> tuple[Array, Tape]:
         self._check(x)
-        get_xp(params[0], x)  # both from one backend
+        get_xp(params[0], x)  # raises if backends differ
         return params[0][x], (x, params[0].dtype)  # (N, ..., d_out)
 
     def jvp(

@@ -1,9 +1,9 @@
 """Initial weights: Glorot, LeCun, He, and the sparse initialisation of Martens.
 
-An initializer is called as `initializer(rng, shape, bias=..., fans=None)`, with the
-shape of the parameter matrix (d_in + 1, d_out), or (d_in, d_out) without bias, and
-returns a float64 matrix on the host. `fans` is (fan_in, fan_out) where they differ from
-(d_in, d_out), as in a convolution.
+An initializer is called as `initializer(rng, shape, bias=..., fans=None)`. `shape` is
+that of the parameter matrix, (d_in + 1, d_out), or (d_in, d_out) without bias. `fans`
+is (fan_in, fan_out) if they differ from (d_in, d_out), as in a convolution. It returns
+a float64 matrix on the host.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ def he(
 class sparse(Value):
     """An initializer: each unit gets `connections` incoming weights from N(0, scale^2).
 
-    All its other weights are zero, every bias is `hidden_bias` (Martens 2010, section
-    5). For tanh units, Sutskever et al. 2013 take scale 0.25 and bias 0.5. The
-    initializer raises ValueRangeError for layers of fewer inputs than connections.
+    All its other weights are zero, and every bias is `hidden_bias` (Martens 2010,
+    section 5). For tanh units, Sutskever et al. 2013 take scale 0.25 and bias 0.5.
+    Raises ValueRangeError for a layer with fewer inputs than connections.
     """
 
     connections: int = 15
@@ -79,7 +79,7 @@ class sparse(Value):
                 f"for each connection, found {d_in}; use sparse(connections={d_in})"
             )
         first = np.arange(d_in)[:, None] < np.full(d_out, self.connections)
-        chosen = rng.permuted(first, axis=0)  # each column for itself
+        chosen = rng.permuted(first, axis=0)  # each column separately
         weights = rng.normal(0.0, self.scale, (d_in, d_out))
         return _with_bias(np.where(chosen, weights, 0.0), bias, self.hidden_bias)
 

@@ -1,12 +1,12 @@
 """Patches of images: which pixel an output reads at each offset of its kernel.
 
-Along one axis, output o reads at kernel offset k the pixel
+Along one axis, at kernel offset k, output o reads the pixel
 
     i = o * stride + k * dilation - low          (circular padding: modulo the size)
 
-or, outside of the image, a zero. Conversely, pixel i is read at offset k by at most one
-output. So the patches are a gather of pixels, and the adjoint is a gather of outputs,
-too, summed over k: nothing is scattered.
+or a zero if that lies outside the image. Conversely, at most one output reads pixel i
+at offset k. So extracting patches is a gather of pixels, and its adjoint is a gather of
+outputs, summed over k: nothing is scattered.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Padding = str | tuple[Pair, Pair]  # explicit: ((top, bottom), (left, right))
 
 @dataclass(frozen=True)
 class Axis(Value):
-    """One axis of the image, and what is read along it."""
+    """One axis of an image: which output reads which pixel along it."""
 
     size: int
     outputs: int
@@ -37,7 +37,7 @@ class Axis(Value):
     circular: bool
 
     def pixels_read(self, xp: ModuleType) -> Array:
-        """(outputs, kernel): the pixel that o reads at offset k; below 0: none."""
+        """The pixel that output o reads at offset k, (outputs, kernel); < 0: none."""
         o, k = xp.arange(self.outputs)[:, None], xp.arange(self.kernel)
         i = o * self.stride + k * self.dilation - self.low
         if self.circular:
@@ -45,7 +45,7 @@ class Axis(Value):
         return xp.where(i < self.size, i, -1)
 
     def readers(self, xp: ModuleType) -> Array:
-        """(size, kernel): the output that reads i at offset k; below 0: none."""
+        """The output that reads pixel i at offset k, (size, kernel); < 0: none."""
         i, k = xp.arange(self.size)[:, None], xp.arange(self.kernel)
         steps = i - k * self.dilation + self.low  # = o * stride
         if self.circular:
@@ -57,7 +57,7 @@ class Axis(Value):
 
 @dataclass(frozen=True)
 class Grid(Value):
-    """Both axes: images (..., h, w, c) and their patches (..., T, kh*kw, c)."""
+    """Both axes of images (..., h, w, c) with patches (..., T, kh*kw, c)."""
 
     rows: Axis
     columns: Axis
@@ -68,13 +68,13 @@ class Grid(Value):
         return self.rows.outputs, self.columns.outputs
 
     def extract(self, x: Array) -> Array:
-        """The patch (kh*kw, c) of every output; pixels outside are zero."""
+        """The patches (..., T, kh*kw, c) of images (..., h, w, c), zero outside."""
         pixels = x.reshape(-1, self.rows.size * self.columns.size, x.shape[-1])
         patches = _append_zero(pixels)[:, self._pixels_read(get_xp(x))]
         return patches.reshape(*x.shape[:-3], *patches.shape[1:])
 
     def put_back(self, d: Array) -> Array:
-        """The adjoint of `extract`: patches are added up where they were read."""
+        """The adjoint of `extract`: adds each patch to the pixels it was read from."""
         readers = self._readers(get_xp(d))
         patches = d.reshape(-1, *d.shape[-3:])
         x = sum(
@@ -88,25 +88,25 @@ class Grid(Value):
         return self._pixels_read(xp) >= 0
 
     def _pixels_read(self, xp: ModuleType) -> Array:
-        """(T, kh*kw): as `Axis.pixels_read`, of a pixel's place in the flat image."""
+        """Like `Axis.pixels_read`, as indices into the flat image, (T, kh*kw)."""
         r, c = self.rows.pixels_read(xp), self.columns.pixels_read(xp)
         return _flat(r, c, self.columns.size, xp)
 
     def _readers(self, xp: ModuleType) -> Array:
-        """(h*w, kh*kw): as `Axis.readers`, of the place t in 0 ... T-1."""
+        """Like `Axis.readers`, with outputs t in 0 ... T-1, (h*w, kh*kw)."""
         r, c = self.rows.readers(xp), self.columns.readers(xp)
         return _flat(r, c, self.columns.outputs, xp)
 
 
 def _flat(r: Array, c: Array, width: int, xp: ModuleType) -> Array:
-    """Both indices as one, row by row; -1 where either is none."""
+    """Row and column indices as one, row by row; -1 where either is negative."""
     r, c = r[:, None, :, None], c[None, :, None, :]
     index = xp.where((r >= 0) & (c >= 0), r * width + c, -1)
     return index.reshape(index.shape[0] * index.shape[1], -1)
 
 
 def _append_zero(x: Array) -> Array:
-    """A zero after the entries of axis 1, where the index -1 finds it."""
+    """x with a zero appended on axis 1, where the index -1 finds it."""
     xp = get_xp(x)
     zero = xp.zeros((x.shape[0], 1, *x.shape[2:]), dtype=x.dtype)
     return xp.concatenate([x, zero], axis=1)
@@ -115,7 +115,7 @@ def _append_zero(x: Array) -> Array:
 def make_grid(
     image: Pair, kernel: Pair, stride: Pair, dilation: Pair, padding: Padding
 ) -> Grid:
-    """The grid over an image (h, w). Raises ShapeError where no output fits."""
+    """The grid over an image (h, w). Raises ShapeError if no output fits."""
     pads = (padding, padding) if isinstance(padding, str) else padding
     axes = zip(("rows", "columns"), image, kernel, stride, dilation, pads, strict=True)
     return Grid(*[_axis(*axis) for axis in axes])

@@ -12,11 +12,11 @@ from kfac_ref.layers.patches import PADDINGS, Grid, Pair, make_grid
 
 
 class Pool2d(Layer):
-    """y = sum_j w_j x_j over the pixels j of a window; subclasses give the weights w.
+    """y = sum_j w_j x_j over the pixels j of a window; subclasses choose the weights w.
 
-    Images are (N, h, w, c), each channel for itself. `size` and `stride` (default: the
-    size) are numbers or pairs; padding is "VALID", "SAME" or "CIRCULAR" as in `Conv2d`,
-    but what lies outside of the image takes no part.
+    Images are (N, h, w, c), and each channel is pooled separately. `size` and `stride`
+    (default: the size) are numbers or pairs; `padding` is "VALID", "SAME" or "CIRCULAR"
+    as in `Conv2d`, but whatever lies outside the image is ignored.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Pool2d(Layer):
         return f"{type(self).__name__}({shown})"
 
     def weights(self, patches: Array, inside: Array, xp: ModuleType) -> Array:
-        """w for patches (N, T, j, c); `inside` (T, j, 1): is it a pixel, or padding?"""
+        """w for patches (N, T, j, c); `inside` (T, j, 1) is False for padding."""
         raise not_written(self, "weights")
 
     def forward(self, params: list[Array], x: Array) -> tuple[Array, Tape]:
@@ -67,9 +67,9 @@ class Pool2d(Layer):
 
 
 class MaxPool2d(Pool2d):
-    """The largest pixel; among equal ones the first, row by row, counts.
+    """The largest pixel of the window; among equal ones the first, row by row.
 
-    So at a tie the derivative goes to one pixel, not in shares to all of them.
+    So at a tie the derivative goes to one pixel and is not shared by all of them.
     """
 
     def weights(self, patches: Array, inside: Array, xp: ModuleType) -> Array:
@@ -79,7 +79,7 @@ class MaxPool2d(Pool2d):
 
 
 class AvgPool2d(Pool2d):
-    """The mean over the pixels of the window that lie inside of the image."""
+    """The mean over the pixels of the window that lie inside the image."""
 
     def weights(self, patches: Array, inside: Array, xp: ModuleType) -> Array:
         w = inside.astype(patches.dtype)

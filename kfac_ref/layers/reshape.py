@@ -1,4 +1,4 @@
-"""Flatten: from images, or sequences, to vectors."""
+"""Flatten: turns images or sequences into vectors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from kfac_ref.layers.base import Layer, Tape
 
 
 class Flatten(Layer):
-    """(N, ...) becomes (N, features), row by row."""
+    """Reshapes (N, ...) to (N, features), row by row."""
 
     def __repr__(self) -> str:
         return "Flatten()"

@@ -13,15 +13,15 @@ from kfac_ref.layers.base import Layer, Tape, append_one, check_features
 
 @dataclass(repr=False, eq=False)
 class ScaleShift(Layer):
-    """y = x * W[0] + W[1] on the last axis; W is (2, C), at first ones and zeros.
+    """y = x * W[0] + W[1] on the last axis; W is (2, C), initially ones and zeros.
 
-    The pair (a, g): channel c of position t is a position t' = (t, c) of its own. There
-    a scalar and a 1 come in, and only column c of W is used:
+    The pair (a, g): channel c of position t counts as a position t' = (t, c) of its
+    own. Its input is a scalar and a 1, and it uses only column c of W:
 
         a_nt' = [x_ntc, 1]  (d_in + 1 = 2)      g_knt' = g_kntc e_c  (d_out = C)
 
-    so sum_t' a g^T has the column sum_t g_kntc [x_ntc, 1]^T for every c. With T*C
-    positions of size C, `g` is mostly zeros: exact, not frugal.
+    so column c of sum_t' a g^T is sum_t g_kntc [x_ntc, 1]^T. With T*C positions of size
+    C, `g` is mostly zeros: exact, but wasteful.
     """
 
     channels: int
@@ -41,7 +41,7 @@ class ScaleShift(Layer):
 
     def forward(self, params: list[Array], x: Array) -> tuple[Array, Tape]:
         check_features(self, x, self.channels)
-        get_xp(params[0], x)  # both from one backend
+        get_xp(params[0], x)  # raises if backends differ
         return x * params[0][0] + params[0][1], x
 
     def jvp(

@@ -1,12 +1,12 @@
 """Standardisation: the half of batch or layer normalisation that has no parameters.
 
-With M numbers x_j that share a mean m and a (biased) variance v, and s = sqrt(v + eps):
+For M numbers x_j with mean m and (biased) variance v, and s = sqrt(v + eps):
 
     y_j = (x_j - m) / s       dy = (dx - mean(dx) - y mean(y dx)) / s
 
 The Jacobian (I - 1 1^T / M - y y^T / M) / s is symmetric, so jvp and vjp are the same.
 Batch normalisation is `BatchStandardize(), ScaleShift(C)` (Ioffe & Szegedy 2015), layer
-normalisation `LayerStandardize(), ScaleShift(C)` (Ba, Kiros & Hinton 2016).
+normalisation is `LayerStandardize(), ScaleShift(C)` (Ba, Kiros & Hinton 2016).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from kfac_ref.layers.base import Layer, Tape, check_features
 
 
 class Standardize(Layer):
-    """y = (x - mean) / sqrt(variance + epsilon); subclasses say over which axes."""
+    """y = (x - mean) / sqrt(variance + epsilon); subclasses choose the axes."""
 
     def __init__(self, epsilon: float = 1e-5):
         what = f"{type(self).__name__}: epsilon"
@@ -41,11 +41,11 @@ class Standardize(Layer):
         return f"{type(self).__name__}(epsilon={self.epsilon:g})"
 
     def axes(self, x: Array) -> tuple[int, ...]:
-        """The axes of x over which the mean goes, counted from the last."""
+        """The axes of x to average over, counted from the last."""
         raise not_written(self, "axes")
 
     def statistics(self, x: Array) -> tuple[Array, Array]:
-        """Mean and biased variance of x; the axes they go over have length 1."""
+        """Mean and biased variance of x; the axes averaged over have length 1."""
         axes = self.axes(x)
         mean = x.mean(axis=axes, keepdims=True)
         return mean, ((x - mean) ** 2).mean(axis=axes, keepdims=True)
@@ -71,19 +71,19 @@ class Standardize(Layer):
 
 
 class LayerStandardize(Standardize):
-    """Over the last axis: every position of every example for itself."""
+    """Standardises over the last axis: each position of each example separately."""
 
     def axes(self, x: Array) -> tuple[int, ...]:
         return (-1,)
 
 
 class BatchStandardize(Standardize):
-    """Over all axes but the last: every channel for itself.
+    """Standardises over all axes but the last: each channel separately.
 
     With the batch's own statistics the examples mix. With given ones, `mean` and
-    `variance` (C,), they do not: the layer is then a fixed affine map. `statistics`
-    computes them from a batch; given ones may be of any backend and float type, and are
-    used on x's backend in x's float type.
+    `variance` (C,), they do not: the layer is a fixed affine map. `statistics` computes
+    them from a batch. Given ones may be of any backend and float type, and are
+    converted to x's. Raises ShapeError, ValueRangeError.
     """
 
     mixes_examples = True
@@ -131,7 +131,7 @@ class BatchStandardize(Standardize):
 
 
 def _flat(name: str, array: Array) -> np.ndarray:
-    """Given statistics (C,), or (1, ..., 1, C) as `statistics` returns them."""
+    """The statistics as (C,), given as that or, by `statistics`, as (1, ..., 1, C)."""
     check_finite(f"BatchStandardize: {name}", array)
     flat = to_numpy(array).reshape(-1)
     if array.shape[-1:] != flat.shape:
