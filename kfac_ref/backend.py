@@ -1,11 +1,11 @@
-"""Devices: which array library runs, decided by the arrays themselves.
+"""Devices: the arrays themselves decide which array library computes.
 
-`get_xp(a, b)` returns the namespace of the arrays it is given: CuPy for device
-arrays, `autograd.numpy` while autograd is tracing, NumPy otherwise. CuPy's arrays are
-known by their type: they have no `__array_namespace__`. The switch,
-`use("cupy")` or `KFAC_REF_BACKEND=cupy`, governs only the functions that make arrays
-from nothing (`asarray` without `like`: initial parameters, data sets). `to_numpy` is
-the only way from the device to the host. No other file of the core knows of devices.
+`get_xp(a, b)` returns the namespace of its arrays: CuPy for device arrays,
+`autograd.numpy` while autograd is tracing, NumPy otherwise. CuPy's arrays are
+recognised by type, since they have no `__array_namespace__`. The switch, `use("cupy")`
+or `KFAC_REF_BACKEND=cupy`, decides only where new arrays are made (`asarray` without
+`like`: initial parameters, data sets). `to_numpy` is the only way from the device to
+the host. No other file of the core knows about devices.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from kfac_ref.errors import FLOATS, BackendError, choose, describe
 Array = Any  # an array of NumPy or of CuPy, or autograd's box around NumPy's
 
 BACKENDS = ("numpy", "cupy")
-PIECE = 2**16  # numbers that stay in a cache
-_current: list[str] = []  # the switch; empty: ask the environment
+PIECE = 2**16  # as many numbers as stay in a cache
+_current: list[str] = []  # the switch; if empty, the environment decides
 
 
 def get_xp(*arrays: Array) -> ModuleType:
-    """The array namespace of `arrays`; all must come from the same one.
+    """The array namespace that all `arrays` share.
 
-    Raises BackendError for lists and numbers, and where two namespaces meet.
+    Raises BackendError for lists and numbers, and if arrays of two namespaces meet.
     """
     found = {name: xp for name, xp in (_namespace(a) for a in arrays)}
     if len(found) > 1 and "autograd.numpy" in found:
@@ -51,7 +51,7 @@ def get_xp(*arrays: Array) -> ModuleType:
 
 
 def _namespace(array: Array) -> tuple[str, Any]:
-    """The name and the module of the namespace that `array` lives in."""
+    """The name and the module of the namespace of `array`."""
     tracer = sys.modules.get("autograd.tracer")
     if tracer is not None and isinstance(array, tracer.Box):
         return "autograd.numpy", sys.modules["autograd.numpy"]
@@ -62,7 +62,7 @@ def _namespace(array: Array) -> tuple[str, Any]:
         )
     if isinstance(array, np.ndarray | np.generic):
         return "numpy", np
-    cupy: Any = sys.modules.get("cupy")  # nobody has its arrays without importing it
+    cupy: Any = sys.modules.get("cupy")  # has arrays only if it was imported
     if isinstance(array, getattr(cupy, "ndarray", ())):
         return "cupy", cupy
     raise BackendError(
@@ -72,7 +72,10 @@ def _namespace(array: Array) -> tuple[str, Any]:
 
 
 class use:
-    """Choose where arrays are born: `use("cupy")`, or `with use("cupy"): ...`."""
+    """Choose where new arrays are made: `use("cupy")`, or `with use("cupy"): ...`.
+
+    Raises UnknownName, and BackendError if CuPy or the GPU does not answer.
+    """
 
     def __init__(self, name: str):
         choose("backend", name, BACKENDS)
@@ -95,7 +98,7 @@ def current() -> str:
 
 
 def _load_cupy() -> ModuleType:
-    """CuPy, once it is there and a device has computed something."""
+    """The module cupy, once a device has computed something. Raises BackendError."""
     try:
         cupy = importlib.import_module("cupy")
         _try_device(cupy)
@@ -115,22 +118,22 @@ def _load_cupy() -> ModuleType:
     return cupy
 
 
-@cache  # a device that has answered once is not asked before every array
+@cache  # ask the device once, not before every array
 def _try_device(cupy: ModuleType) -> None:
-    """Importable is not enough: memory, a kernel, cuSOLVER and cuBLAS must answer."""
+    """Try memory, a kernel, cuSOLVER and cuBLAS: being importable is not enough."""
     L = cholesky(cupy.eye(2))
     cholesky_solve(L, cupy.ones(2))
 
 
 def asarray(host: Array, like: Array | None = None) -> Array:
-    """A host array, moved to the backend of `like`, or to the current one."""
+    """Move a host array to the backend of `like`, or to the current one."""
     if like is not None:
         return get_xp(like).asarray(host)
     return _load_cupy().asarray(host) if current() == "cupy" else np.asarray(host)
 
 
 def to_numpy(array: Array) -> np.ndarray:
-    """The values of `array` on the host, as a NumPy array."""
+    """The values of `array`, on the host as a NumPy array. Raises BackendError."""
     xp = get_xp(array)
     if xp.__name__ == "autograd.numpy":
         raise BackendError(
@@ -140,7 +143,7 @@ def to_numpy(array: Array) -> np.ndarray:
 
 
 def free_memory(like: Array) -> float:
-    """Bytes that are free where `like` is; infinite where nothing tells."""
+    """Bytes free where `like` is; all of the host's, or infinity, if unknown."""
     cupy: Any = get_xp(like)
     if cupy.__name__ == "cupy":
         return float(cupy.cuda.runtime.memGetInfo()[0])
@@ -157,9 +160,9 @@ def free_memory(like: Array) -> float:
 
 
 def on_rows(function: Callable[[Array], Array], v: Array) -> Array:
-    """A linear `function` of rows (k, P), of a vector (P,) or of columns (P, k).
+    """Apply a linear `function` of rows (k, P) to a vector (P,) or columns (P, k).
 
-    For no columns, (P, 0), it is given one that is zero, and what comes is dropped: so
+    For no columns, (P, 0), it is given one zero row, and the result is dropped: so
     shape, dtype and errors are those of any other number of columns.
     """
     if v.ndim == 1:
@@ -171,11 +174,11 @@ def on_rows(function: Callable[[Array], Array], v: Array) -> Array:
 
 
 def add_scaled(total: Array, factor: float, array: Array) -> Array:
-    """total += factor * array, without a second array of that size.
+    """total += factor * array, without a second array of that size on the host; total.
 
-    Piece by piece on the host, where the products stay in the cache. (BLAS' axpy would
-    be faster still, were SciPy's BLAS not another one than NumPy's: whichever is
-    called, threads of the other are still waiting busily. See benchmarks/README.md.)
+    It works piece by piece, so that the products stay in the cache. (BLAS's axpy would
+    be faster still if NumPy and SciPy shared one BLAS: as it is, threads of the one not
+    called are still spinning. See benchmarks/README.md.)
     """
     if get_xp(total, array) is not np or not total.flags.c_contiguous:
         total += factor * array
@@ -191,11 +194,11 @@ def add_scaled(total: Array, factor: float, array: Array) -> Array:
 
 
 def cholesky(matrix: Array) -> Array | None:
-    """Lower Cholesky factor L, or None where `matrix` has none on any backend.
+    """Lower Cholesky factor L, or None if `matrix` has none, on any backend.
 
-    CuPy does not raise on failure, and rounding lets a singular matrix pass anywhere,
-    so the factor is looked at, too: None if the smallest eigenvalue of L L^T is no more
-    than rounding error, (P + 10) eps, beside the largest squared pivot, or not finite.
+    CuPy does not raise on failure, and rounding lets singular matrices pass anywhere,
+    so the factor is checked, too: None if the smallest eigenvalue of L L^T, divided by
+    the largest squared pivot, is at most rounding error, (P + 10) eps, or not finite.
     """
     xp = get_xp(matrix)
     try:
@@ -216,13 +219,14 @@ def cholesky(matrix: Array) -> Array | None:
 
 
 def _smallest_eigenvalue(L: Array) -> float:
-    """That of L L^T over the largest squared pivot, by two steps of inverse iteration.
+    """Smallest eigenvalue of L L^T over the largest squared pivot; 0 if not finite.
 
-    They start from the smallest pivot, which by itself says too little: where rounding
-    gives a singular matrix a factor, it may be far larger than the rounding error.
+    Found by two steps of inverse iteration from the smallest pivot. The pivot alone
+    says too little: if rounding lets a singular matrix pass, it may far exceed rounding
+    error.
     """
     xp = get_xp(L)
-    pivots = xp.diagonal(L).copy()  # side by side: each is read many times
+    pivots = xp.diagonal(L).copy()  # contiguous: read many times
     if not bool(xp.all(xp.isfinite(pivots))):
         return 0.0
     x = xp.zeros_like(pivots)
@@ -235,14 +239,14 @@ def _smallest_eigenvalue(L: Array) -> float:
 
 
 def cholesky_solve(L: Array, right: Array) -> Array:
-    """X with L L^T X = right; right is a vector or a matrix of columns."""
+    """Solve L L^T X = right for X; right is a vector or a matrix of columns."""
     xp = get_xp(L, right)
-    if xp is np and right.ndim == 1:  # BLAS has less to prepare for it than LAPACK
+    if xp is np and right.ndim == 1:  # BLAS has less overhead than LAPACK
         trsv = scipy.linalg.get_blas_funcs("trsv", (L, right))
         return trsv(L, trsv(L, right, lower=1), lower=1, trans=1)
     if xp is np:
         trsm = scipy.linalg.get_blas_funcs("trsm", (L, right))
-        if right.flags.c_contiguous:  # X^T = right^T L^-T L^-1, in BLAS' order already
+        if right.flags.c_contiguous:  # X^T = right^T L^-T L^-1, already in BLAS's order
             half = trsm(1, L, right.T, side=1, lower=1, trans_a=1)
             return trsm(1, L, half, side=1, lower=1, overwrite_b=1).T
         half = trsm(1, L, right, lower=1)
@@ -251,7 +255,7 @@ def cholesky_solve(L: Array, right: Array) -> Array:
 
 
 def solve_triangular(L: Array, right: Array, transpose: bool = False) -> Array:
-    """X with L X = right, or L^T X = right; L is lower triangular."""
+    """Solve L X = right, or L^T X = right, for X; L is lower triangular."""
     solve = _scipy(get_xp(L, right), "linalg").solve_triangular
     return solve(L, right, trans=int(transpose), lower=True, check_finite=False)
 
@@ -274,17 +278,17 @@ def eigvalsh(matrix: Array) -> Array:
 
 
 def _raising(xp: ModuleType) -> Any:
-    """CuPy stays silent when a factorisation fails, unless told otherwise."""
+    """Make CuPy raise if a factorisation fails; by default it stays silent."""
     if xp.__name__ != "cupy":
         return nullcontext()
     return importlib.import_module("cupyx").errstate(linalg="raise")
 
 
 def linear_operator(like: Array, shape: tuple[int, int], **products: Any) -> Any:
-    """`scipy.sparse.linalg.LinearOperator`, or CuPy's for arrays on a device.
+    """A SciPy LinearOperator, or CuPy's for arrays on a device.
 
     It computes in the dtype that it declares, that of `like`: some solvers (svds with
-    lobpcg, onenormest) bring vectors of float64 to an operator of float32.
+    lobpcg, onenormest) hand float64 vectors to a float32 operator.
     """
     module = _scipy(get_xp(like), "sparse.linalg")
     own = {name: partial(_in_dtype, like.dtype, f) for name, f in products.items()}
@@ -296,5 +300,5 @@ def _in_dtype(dtype: Any, product: Callable[[Array], Array], v: Array) -> Array:
 
 
 def _scipy(xp: ModuleType, part: str) -> ModuleType:
-    """A part of SciPy, or what CuPy has in its place."""
+    """A submodule of SciPy, or CuPy's counterpart."""
     return importlib.import_module(f"{'cupyx.' * (xp.__name__ == 'cupy')}scipy.{part}")

@@ -1,8 +1,8 @@
-"""The words of a call: one that nothing takes is answered with those that there are.
+"""Checks keyword arguments: an unknown one is answered with those that are known.
 
-Python's own error names whatever holds the code, and not always a word that is near.
-Constructors are looked at in `Value.__new__`, public functions by `door`; what passes
-options on, such as `curvature`, calls `check_parameters`.
+Python's own error names whatever holds the code, and does not always suggest a similar
+word. `Value.__new__` checks constructors, `door` checks public functions; functions
+that pass options on, such as `curvature`, call `check_parameters`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from kfac_ref.errors import KfacTypeError, suggestion
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# Other libraries' words, and what is near to them here: the first that a call takes.
+# Other libraries' words and the nearest ones here; the first that the call takes wins.
 OPTIONS: dict[str, tuple[str, ...]] = {
     "lr": ("learning_rate",),  # PyTorch
     "step_size": ("learning_rate",),
@@ -71,7 +71,7 @@ NEXT = (
 
 
 def check_words(where: str, known: Collection[str], given: Iterable[str]) -> None:
-    """KfacTypeError unless all are known. `where` begins with the name of the call."""
+    """Raise KfacTypeError unless all words are known. `where` begins with the call."""
     for word in given:
         if word not in known:
             raise KfacTypeError(
@@ -83,9 +83,9 @@ def check_words(where: str, known: Collection[str], given: Iterable[str]) -> Non
 def check_parameters(
     where: str, function: Callable[..., Any], given: Iterable[str], own: str = ""
 ) -> None:
-    """KfacTypeError unless these are parameters of a function, besides its first.
+    """Raise KfacTypeError unless `given` are parameters of `function`, after its first.
 
-    All that have no default must be there. `own` are words that `where` takes itself.
+    Those without a default must be given. `own` lists words that `where` takes itself.
     """
     takes = list(inspect.signature(function).parameters.values())[1:]
     check_words(where, [*own.split(), *(each.name for each in takes)], given)
@@ -95,7 +95,7 @@ def check_parameters(
 
 
 def door(function: Callable[P, R]) -> Callable[P, R]:
-    """A public function, whose keywords are looked at before Python does."""
+    """Decorate a public function: its keywords are checked before Python does."""
     known = [*inspect.signature(function).parameters]
 
     @wraps(function)
@@ -109,7 +109,7 @@ def door(function: Callable[P, R]) -> Callable[P, R]:
 
 @cache
 def words_of(kind: Any) -> list[str] | None:
-    """The keywords that a constructor takes; None where it takes any."""
+    """The keywords that a constructor takes; None if it takes any."""
     if kind.__init__ is object.__init__:
         return []
     takes = list(inspect.signature(kind.__init__).parameters.values())[1:]
@@ -118,7 +118,7 @@ def words_of(kind: Any) -> list[str] | None:
 
 
 def _hint(where: str, word: str, known: Collection[str]) -> str:
-    """What was meant: said where it is known, guessed where a word is near."""
+    """A suggestion: what the word is known to mean, or a similar word, or ''."""
     if word in DAMPING and where.split(",")[0] in UNDAMPED:
         return NEXT
     for name in OPTIONS.get(word, ()):

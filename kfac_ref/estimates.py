@@ -1,9 +1,9 @@
 """Question 1: which vectors are propagated back from the outputs of an example?
 
-An estimate turns outputs z (N, ..., C) into vectors (K, N, ..., C) whose second moment
-is the output Fisher F_z (or the GGN's H_z, or the empirical Fisher's), summed over k;
-all weights are inside the vectors. So every estimate leads to the same sum,
-F = 1/N sum_n sum_k vec(D_nk) vec(D_nk)^T.
+An estimate turns outputs z (N, ..., C) into vectors (K, N, ..., C) whose second moment,
+summed over k, is the output Fisher F_z (or the GGN's H_z, or the empirical Fisher's).
+The vectors contain all weights. So every estimate leads to the same sum, F = 1/N sum_n
+sum_k vec(D_nk) vec(D_nk)^T.
 
     expectation       every column of a square root of F_z         exact, K = outputs
     sampled           gradients for labels drawn from the model    unbiased, K = samples
@@ -46,38 +46,38 @@ Rng = Any  # numpy.random.Generator, or None for an estimate that draws nothing
 
 @dataclass(frozen=True)
 class Estimate(Value):
-    """Base: `draw` once for all examples, `vectors` for some of them."""
+    """Base class: call `draw` once for all examples, `vectors` for some of them."""
 
     samples: int = 1
-    is_random = False  # does it draw, for the outputs of all examples, `samples` times?
+    is_random = False  # does it draw `samples` times for every example?
 
     def __post_init__(self) -> None:
         check_count(f"{type(self).__name__} samples", self.samples)
         super().__post_init__()
 
     def needs_labels(self, distribution: Distribution) -> bool:
-        """Does it look at the observed labels?"""
+        """Whether it uses the observed labels."""
         return False
 
     def draw(self, distribution: Distribution, z: Array, y: Array, rng: Rng) -> Array:
-        """Whatever belongs to examples besides z: labels y, or what is drawn.
+        """Sampled labels or signs, or the observed labels y.
 
-        What is drawn has an axis `samples` in front, then that of the examples. rng is
-        None where none was given: whoever draws from it calls `needs_generator`.
+        What is sampled has an axis `samples` in front of the examples. `rng` is None if
+        none was given; an estimate that draws from it calls `needs_generator` first.
         """
         return y
 
     def check(self, network: Network, z: Array, drawn: Array) -> None:
-        """Labels that were drawn are checked like any labels.
+        """Check drawn labels as any labels are checked.
 
-        An estimate of your own that draws what are no labels overrides it.
+        Override it in an estimate of your own that draws something other than labels.
         """
         with located(f"labels that estimate {type(self).__name__} drew"):
             for labels in self._sets(drawn) if self.is_random else [drawn]:
                 network.check_labels(z, labels)
 
     def _sets(self, drawn: Array) -> Iterator[Array]:
-        """The labels of each sample. Raises ShapeError."""
+        """Yield the labels of each sample. Raises ShapeError."""
         parts = drawn if _is_list(drawn) else [drawn]
         for part in parts:
             shape = getattr(part, "shape", ())
@@ -92,7 +92,7 @@ class Estimate(Value):
             yield labels if _is_list(drawn) else labels[0]
 
     def needs_generator(self, rng: Rng) -> None:
-        """ValueRangeError unless rng is a generator."""
+        """Raise ValueRangeError if rng is None."""
         if rng is None:
             raise ValueRangeError(
                 f"estimate {type(self).__name__}: needs a generator, "
@@ -100,7 +100,7 @@ class Estimate(Value):
             )
 
     def _check_room(self, z: Array, each: int) -> None:
-        """TooLarge unless so many bytes for each sample, at the least, fit the host."""
+        """Raise TooLarge unless the samples, of at least `each` bytes, fit the host."""
         what = (
             f"{self.samples:,} samples of estimate {type(self).__name__} for each of "
             f"{len(z):,} examples, at the least,"
@@ -108,7 +108,7 @@ class Estimate(Value):
         check_bytes(what, self.samples * each, np.empty(0), "use fewer samples")
 
     def take(self, drawn: Array, start: int, stop: int) -> Array:
-        """The part of `draw` that belongs to the examples start:stop."""
+        """The part of `drawn` for the examples start:stop."""
         if isinstance(drawn, list | tuple):
             return [self.take(part, start, stop) for part in drawn]
         if drawn is None:
@@ -122,13 +122,13 @@ class Estimate(Value):
     def vectors(
         self, distribution: Distribution, z: Array, drawn: Array, start: int, stop: int
     ) -> Array:
-        """The vectors start:stop of the examples z: (k, n, ..., C)."""
+        """The vectors start:stop for each example in z, (k, n, ..., C)."""
         raise not_written(self, "vectors")
 
 
 @dataclass(frozen=True)
 class Expectation(Estimate):
-    """Labels in full expectation: the columns of B, F_z = B B^T."""
+    """Full expectation over the labels: the columns of B, where F_z = B B^T."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -146,7 +146,7 @@ class Expectation(Estimate):
 
 @dataclass(frozen=True)
 class GGN(Expectation):
-    """The columns of S, H_z = S S^T."""
+    """The columns of S, where H_z = S S^T."""
 
     def needs_labels(self, distribution: Distribution) -> bool:
         return not distribution.natural
@@ -160,7 +160,7 @@ class GGN(Expectation):
 
 @dataclass(frozen=True)
 class Sampled(Estimate):
-    """Gradients for labels drawn from the model, over sqrt(samples)."""
+    """Gradients for labels drawn from the model, divided by sqrt(samples)."""
 
     is_random = True
 
@@ -199,7 +199,7 @@ class Empirical(Estimate):
 
 @dataclass(frozen=True)
 class RandomSigns(Estimate):
-    """Curvature propagation: B r over sqrt(samples), r of independent signs."""
+    """Curvature propagation: B r / sqrt(samples), with independent random signs r."""
 
     is_random = True
 
@@ -210,7 +210,7 @@ class RandomSigns(Estimate):
         return asarray(signs.astype(z.dtype), like=z)
 
     def check(self, network: Network, z: Array, drawn: Array) -> None:
-        """Signs are of the shape of z, each sample of them."""
+        """Raise ShapeError unless every sample has the shape of z."""
         what = f"signs that estimate {type(self).__name__} drew"
         check_shape(what, drawn, (self.samples, *z.shape))
 
@@ -223,7 +223,7 @@ class RandomSigns(Estimate):
 
 @dataclass(frozen=True)
 class GGNRandomSigns(RandomSigns):
-    """S r over sqrt(samples), where the outputs are natural parameters."""
+    """S r / sqrt(samples), for outputs that are natural parameters."""
 
     def vectors(
         self, distribution: Distribution, z: Array, drawn: Array, start: int, stop: int
@@ -243,12 +243,12 @@ ESTIMATES: dict[str, type[Estimate]] = {
 
 
 def make_estimate(name: str | Estimate, samples: int | None = None) -> Estimate:
-    """The estimate of that name, or of another library's word for it.
+    """The estimate of that name, which may be another library's word.
 
-    `samples` is the number of labels or sign vectors drawn for each example; None: 1,
-    or as many as an estimate that is given as an object has. Raises UnknownName, with
-    the closest known name, and ValueRangeError for samples < 1, for samples > 1 where
-    nothing is drawn, and for another number than the object's.
+    `samples` is the number of labels or sign vectors drawn for each example. None means
+    1, or the number of an estimate given as an object. Raises UnknownName with the
+    closest known name; ValueRangeError if samples < 1, if samples > 1 but nothing is
+    drawn, or if an object's number is another.
     """
     if samples is not None:
         samples = check_count(f"samples of estimate {name!r}", samples)
@@ -277,5 +277,5 @@ def _draws_nothing(name: str, samples: int) -> ValueRangeError:
 
 
 def _is_list(labels: Array) -> bool:
-    """Are these the labels of several losses, one array for each?"""
+    """Whether these are the labels of several losses, one array for each."""
     return isinstance(labels, list | tuple)

@@ -1,6 +1,6 @@
-"""Packages that the core does without: loaded when they are used.
+"""Imports optional packages when they are used: the core does without them.
 
-What is missing is named, with the command that installs it.
+Names the missing package, with the command that installs it.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import Any
 
 from kfac_ref.errors import ExtraMissing
 
-INSTALLED_AS = {"sklearn": "scikit-learn"}  # where package and module differ in name
+INSTALLED_AS = {"sklearn": "scikit-learn"}  # if package and module have different names
 
 
 def optional(module: str, purpose: str, otherwise: str = "") -> Any:
-    """The module; ExtraMissing, if it cannot be imported, says how to get it.
+    """Import and return `module`; ExtraMissing says how to install it.
 
-    `purpose` begins the sentence ("the digits"), `otherwise` ends it.
+    The message begins with `purpose` ("the digits") and ends with `otherwise`.
     """
     try:
         return importlib.import_module(module)
@@ -30,7 +30,7 @@ def optional(module: str, purpose: str, otherwise: str = "") -> Any:
 
 
 def check_extras(purpose: str, *modules: str) -> None:
-    """ExtraMissing before the work, with one command for all that are not there."""
+    """Raise ExtraMissing, with one command for all modules that are missing."""
     missing = [_package(m) for m in modules if importlib.util.find_spec(m) is None]
     if missing:
         verb = "is" if len(missing) == 1 else "are"

@@ -1,4 +1,4 @@
-"""Files are written beside their place and renamed: nobody ever reads half of one."""
+"""Writes files beside their place and renames them, so nobody reads half of one."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from kfac_ref.errors import KfacError, KfacTypeError, ValueRangeError, describe
 
 
 class NotWritable(KfacError, OSError):
-    """A folder in which nothing can be written; the message names it."""
+    """Raised if a folder cannot be written to; the message names it."""
 
 
 def check_path(what: str, path: Any) -> None:
-    """KfacTypeError unless words or a Path; ValueRangeError for an empty one."""
+    """Raise KfacTypeError unless `path` is a path, ValueRangeError if it is ''."""
     if not isinstance(path, str | os.PathLike):
         raise KfacTypeError(f"{what}: expected a path, found {describe(path)}")
     if not os.fspath(path):
@@ -23,11 +23,11 @@ def check_path(what: str, path: Any) -> None:
 
 
 def write_whole(path: str | Path, content: bytes) -> Path:
-    """Write `content` to `path`, all of it or nothing; makes the folder.
+    """Atomically write `content` to `path`, replacing an existing file; return `path`.
 
-    Two that write to one path at once do not meet: the last one to end is read. A link
-    stays a link, a device or a pipe stays what it is. Raises OSError with the path,
-    KfacTypeError, ValueRangeError.
+    Makes the folder. If two write to one path at once, the last to finish wins. A link
+    stays a link; a device or a pipe is written to directly. Raises OSError with the
+    path, KfacTypeError, ValueRangeError.
     """
     check_path("path", path)
     path = Path(path)
@@ -39,7 +39,7 @@ def write_whole(path: str | Path, content: bytes) -> Path:
         else:
             _replace(place, content)
     except OSError as error:
-        if error.errno:  # without a number it has words of its own
+        if error.errno:  # without an errno, the message says it all
             error.filename = str(path)
         raise
     return path
@@ -56,14 +56,15 @@ def _replace(place: Path, content: bytes) -> None:
 
 
 def _beside(place: Path) -> Path:
-    """A new name in the same folder, short: names have a limit of 255 bytes."""
+    """A new name in the same folder; short, since names are limited to 255 bytes."""
     return place.with_name(f".{secrets.token_hex(8)}.part")
 
 
 def make_folder(path: str | Path) -> Path:
-    """The folder, made if need be, after a file was written in it. NotWritable.
+    """Make the folder if need be, test that it can be written to, and return it.
 
-    To be called before the work: afterwards its result would have no place.
+    Call it before the work, so that the result will have a place. Raises NotWritable,
+    KfacTypeError, ValueRangeError.
     """
     check_path("folder", path)
     trial = _beside(Path(path) / "file")

@@ -1,11 +1,11 @@
-"""What memory and number formats can hold: said before, or as soon as, it is too much.
+"""Limits of memory and number formats: errors before, or as soon as, they are passed.
 
-A dense matrix of 60,300 parameters takes 29 GB, and one that does not fit is either a
-bare MemoryError or, where the system promises more than it has, the end of the process.
-So everything that is quadratic in a size asks `check_room` before it allocates, and
-what is a number of the caller's times a batch asks `check_bytes`. Second
-moments of finite numbers can leave the range of their dtype; `check_overflow` says
-where. `norm` is right for numbers whose squares would leave it.
+A dense matrix of 60,300 parameters takes 29 GB. One that does not fit means a bare
+MemoryError or, if the system promises more than it has, the end of the process. So
+whatever is quadratic in a size calls `check_room` before allocating, and whatever is a
+number of the caller's times a batch calls `check_bytes`. Second moments of finite
+numbers can overflow their dtype; `check_overflow` says where. `norm` is right even if
+squares would overflow.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import numpy as np
 from kfac_ref.backend import Array, free_memory, get_xp
 from kfac_ref.errors import NotFinite, TooLarge
 
-# for functions whose result is looked at: NotFinite says more than NumPy's warnings
+# for functions that check their result: NotFinite says more than NumPy's warnings
 quiet_overflow = np.errstate(over="ignore", invalid="ignore")
 
-SMALL = 2**27  # bytes; for less nobody needs to look
+SMALL = 2**27  # bytes; less is not checked
 INSTEAD = (
     "use products (`@`, `solve`, FisherProduct), the block of one layer, or a "
     "structure such as 'kronecker' or 'diagonal'"
@@ -30,7 +30,7 @@ INSTEAD = (
 def check_room(
     what: str, size: int, like: Array, copies: int = 1, instead: str = INSTEAD
 ) -> None:
-    """TooLarge unless so many (size, size) arrays of `like`'s dtype fit where it is."""
+    """Raise TooLarge unless `copies` (size, size) arrays fit where `like` is."""
     needed = copies * size * size * like.dtype.itemsize
     if needed > SMALL:
         times = f"{copies} arrays of " if copies > 1 else ""
@@ -39,7 +39,7 @@ def check_room(
 
 
 def check_bytes(what: str, needed: int, like: Array, instead: str) -> None:
-    """TooLarge unless so many bytes are free where `like` is: `what` takes them."""
+    """Raise TooLarge unless `needed` bytes, which `what` takes, are free at `like`."""
     if needed <= SMALL:
         return
     free = free_memory(like)
@@ -51,7 +51,7 @@ def check_bytes(what: str, needed: int, like: Array, instead: str) -> None:
 
 
 def check_overflow(what: str, array: Array) -> None:
-    """NotFinite if what was computed of finite numbers is NaN or infinite."""
+    """Raise NotFinite if `array`, computed from finite numbers, is not finite."""
     xp = get_xp(array)
     good = xp.isfinite(array)
     if not bool(xp.all(good)):
@@ -66,7 +66,7 @@ def check_overflow(what: str, array: Array) -> None:
 
 
 def norm(array: Array) -> float:
-    """The square root of the sum of the squares, in range wherever it is itself."""
+    """Square root of the sum of squares, even if the squares overflow or underflow."""
     xp = get_xp(array)
     size = float(xp.max(xp.abs(array)))
     if not 0 < size < math.inf:

@@ -1,12 +1,12 @@
-"""What all values have in common: plain numbers, comparison by content, copies.
+"""What all values share: plain numbers, comparison by content, copies.
 
-A value is its public attributes. Two are equal if they are of one class and these are
-the same: arrays of one backend, dtype and shape with equal entries, everything else by
-its own `==`. NaN is the same as NaN here, so a copy is always equal to its original.
-What begins with an underscore is made from the rest, and does not count.
+A value is its public attributes. Two are equal if they are of one class and these
+agree: arrays in backend, dtype, shape and entries, everything else by its own `==`. NaN
+equals NaN here, so a copy always equals its original. Attributes that begin with an
+underscore are derived from the rest and ignored.
 
-What may hold arrays, or can be changed, is not hashable, as lists and arrays are not.
-Frozen dataclasses of plain numbers are (schedules, estimates, ...).
+Whatever may hold arrays, or can be changed, is not hashable, just as lists and arrays
+are not. Frozen dataclasses of plain numbers are (schedules, estimates, ...).
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ from kfac_ref.errors import (
 
 
 class Value:
-    """Base of everything that is compared by content."""
+    """Base class of everything that is compared by content."""
 
     __array_ufunc__ = None  # `array == value` is False, not an array of answers
     __hash__ = None  # type: ignore[assignment]
 
     def __new__(cls, *args: Any, **options: Any) -> Any:
-        """Looks at the words alone; a copy is made without any."""
+        """Check the keywords alone; copying passes none."""
         kind: Any = cls
         known = words_of(kind)
         if known is not None:
             check_words(cls.__name__, known, options)
-        if known == [] and args:  # nobody else would look at them
+        if known == [] and args:  # nothing else would check them
             found = describe(args)
             raise KfacTypeError(f"{cls.__name__}: takes no arguments, found {found}")
         return super().__new__(cls)
 
     def __post_init__(self) -> None:
-        """The fields of a dataclass that are int, float or bool become Python's own."""
+        """Convert a dataclass's int, float and bool fields to Python's own types."""
         kind: Any = type(self)
         shown = getattr(kind, "shown", kind.__name__)
         for name, words in _numbers(kind):
@@ -69,7 +69,7 @@ def _content(value: Any) -> dict[str, Any]:
 def _numbers(kind: Any) -> list[tuple[str, list[str]]]:
     """The fields that are numbers or schedules, with the words of their annotations.
 
-    ("step", ["int"]), ("ratio", ["float", "None"])
+        ("step", ["int"]), ("ratio", ["float", "None"])
     """
     found = []
     for field in fields(kind):
@@ -82,7 +82,7 @@ def _numbers(kind: Any) -> list[tuple[str, list[str]]]:
 
 
 def _plain(what: str, value: Any, words: list[str]) -> Any:
-    """A number as the words of its annotation say."""
+    """`value` as its annotation's words ask. Raises KfacTypeError, ValueRangeError."""
     scheduled = "Schedule" in words
     if ("None" in words and value is None) or (scheduled and is_function(value)):
         return value
@@ -98,7 +98,7 @@ def _plain(what: str, value: Any, words: list[str]) -> Any:
 
 
 def same(a: Any, b: Any) -> bool:
-    """Have they the same content?"""
+    """Whether a and b have the same content."""
     if a is b:
         return True
     if _is_array(a) or _is_array(b):

@@ -1,9 +1,9 @@
-"""Other libraries' words for what has a name here, and their words for other things.
+"""Other libraries' words: those for what has a name here, and those for other things.
 
-A word is an alias where it is the same object: the same matrix for a layer whose weight
-and bias are one block, or the same formula. What a library does otherwise, such as a
-scale where weights are shared over positions, stands beside the word. A word for
-something that this package does not have is refused, with what it is.
+A word is an alias if it means the same object: the same matrix for a layer whose weight
+and bias are one block, or the same formula. A comment beside it says what the library
+does differently, such as a scale if weights are shared over positions. A word for
+something that this package does not have is refused, with an explanation.
 """
 
 from __future__ import annotations
@@ -154,10 +154,10 @@ OTHERS: dict[str, dict[str, str]] = {
 
 
 def translate(what: str, name: Any, known: Iterable[str], shown: str = "") -> str:
-    """The name here for `name`, which may be another library's word for it.
+    """This package's name for `name`, which may be another library's word.
 
-    what: a key of ALIASES; shown: what the error calls it. Raises UnknownName with the
-    closest word, or with what the word means elsewhere.
+    `what` is a key of ALIASES, `shown` what the error calls it. Raises UnknownName with
+    the closest word, or with what the word means elsewhere.
     """
     shown, known = shown or what, list(known)
     if not isinstance(name, str) or name in known:
