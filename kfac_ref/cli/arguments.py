@@ -1,4 +1,4 @@
-"""What the options of all commands have in common."""
+"""What the options of all commands share."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from typing import Any, NoReturn
 from kfac_ref.backend import BACKENDS
 from kfac_ref.errors import KfacError, describe
 
-DIGITS = 4000  # of a number; Python reads no more than 4300
+DIGITS = 4000  # most digits of a number; Python reads 4300
 
 
 class Parser(argparse.ArgumentParser):
-    """A wrong option is answered in one line, and none may be abbreviated."""
+    """Answers a wrong option in one line, and allows no abbreviations."""
 
     def __init__(self, **options: Any):
         super().__init__(**{"allow_abbrev": False} | options)
-        self.set_defaults(parser=self)  # of the command that was chosen
+        self.set_defaults(parser=self)  # the chosen command's
 
     def error(self, message: str) -> NoReturn:
         line = " ".join(message.split())
         self.exit(2, f"{self.prog}: {line}; see {self.prog} --help\n")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """What a command does not know it says itself, not the one above it."""
+        """Report unknown arguments as the command's own, not its parent's."""
         options, unknown = super().parse_known_args(args, namespace)
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
         return options, unknown
 
     def _print_message(self, message: str, file: Any = None) -> None:
-        """Help that cannot be written is an error; argparse would pass over it."""
+        """Fail if help cannot be written; argparse would ignore it."""
         if file is sys.stdout:
             file.write(message)
         else:
@@ -43,7 +43,7 @@ class Parser(argparse.ArgumentParser):
 
 @contextmanager
 def made_from(options: argparse.Namespace) -> Iterator[None]:
-    """Settings made inside check their numbers; the command refuses what they do."""
+    """Turn errors of the settings made inside into one line from the command."""
     try:
         yield
     except KfacError as error:
@@ -51,7 +51,7 @@ def made_from(options: argparse.Namespace) -> Iterator[None]:
 
 
 def whole(text: str) -> int:
-    """A whole number; the settings know its range."""
+    """Parse a whole number; the settings check its range."""
     if not text.removeprefix("-").isdecimal() or len(text) > DIGITS:
         raise argparse.ArgumentTypeError(
             f"expected a whole number, found {describe(text)}"
@@ -60,7 +60,7 @@ def whole(text: str) -> int:
 
 
 def place(text: str) -> Path:
-    """A file or a folder; an empty one would be the current folder."""
+    """Parse a file or a folder; '' is refused, since it would be the current folder."""
     if not text:
         raise argparse.ArgumentTypeError(
             "expected a path, found ''; the current folder is ."
@@ -69,13 +69,13 @@ def place(text: str) -> Path:
 
 
 def data(text: str) -> str:
-    """The name of a data set, or a folder."""
+    """Parse the name of a data set, or a folder."""
     place(text)
     return text
 
 
 def sizes(text: str) -> tuple[int, ...]:
-    """Sizes of hidden layers, 20-20-20."""
+    """Parse sizes of hidden layers, such as 20-20-20."""
     found = text.split("-")
     if not all(size.isdecimal() and int(size) for size in found):
         raise argparse.ArgumentTypeError(
@@ -87,7 +87,7 @@ def sizes(text: str) -> tuple[int, ...]:
 def add_folder_and_backend(
     parser: argparse.ArgumentParser, folder: Path, numbers: str
 ) -> None:
-    """--out, where figures and a file of numbers go, and --backend."""
+    """Add --out, for figures and a file of numbers, and --backend."""
     parser.add_argument(
         "--out",
         type=place,

@@ -25,7 +25,7 @@ CODES = {
 
 
 def run(argv: list[str] | None = None) -> int:
-    """The exit code, after one line on stderr where the user can do something."""
+    """Run a command, return its exit code; report what users can mend on one line."""
     try:
         code = _run(argv)
         sys.stdout.flush()
@@ -35,7 +35,7 @@ def run(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         return UNREAD
     except (KfacError, OSError, MemoryError) as error:
-        failed = isinstance(error, ArithmeticError | Diverged)  # their numbers
+        failed = isinstance(error, ArithmeticError | Diverged)  # numerical failure
         refused = isinstance(error, KfacError) and not failed
         return _say(_words(error), REFUSED if refused else FAILED)
 
@@ -45,25 +45,25 @@ def _run(argv: list[str] | None) -> int:
         options = make_parser().parse_args(argv)
         with use(options.backend or current()):
             return options.run(options) or DONE
-    except SystemExit as exit:  # after help, version, or a line about an option
+    except SystemExit as exit:  # after --help, --version or a wrong option
         return int(exit.code or DONE)
 
 
 def _words(error: BaseException) -> str:
-    """The message in one line."""
+    """The error's message, on one line."""
     if isinstance(error, OSError) and error.errno and not error.filename:
         return f"cannot write the output: {error.strerror}"
     return " ".join(str(error).split()) or "not enough memory"
 
 
 def _say(message: str, code: int) -> int:
-    with suppress(OSError):  # somebody may have closed it
+    with suppress(OSError):  # stderr may be closed
         print(f"kfac-ref: {message}", file=sys.stderr, flush=True)
     return code
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Commands and options."""
+    """The parser of all commands and options."""
     codes = "; ".join(f"{code} {words}" for code, words in CODES.items())
     parser = Parser(
         prog="kfac-ref",

@@ -10,7 +10,7 @@ from kfac_ref.examples.demo import Settings, run
 
 
 def add(commands: Any) -> None:
-    """The command and its options."""
+    """Add the command and its options."""
     demo = commands.add_parser(
         "demo",
         help="train a small net with K-FAC and measure its approximations",

@@ -1,4 +1,4 @@
-"""`kfac-ref gpu`: does a card compute what the host computes?"""
+"""`kfac-ref gpu`: checks whether a GPU computes what the host computes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kfac_ref.gpu import run
 
 
 def add(commands: Any) -> None:
-    """The command and its option."""
+    """Add the command and its option."""
     gpu = commands.add_parser(
         "gpu",
         help="compare a GPU with the host, and time it",
@@ -28,7 +28,7 @@ def add(commands: Any) -> None:
         metavar="FILE",
         help="where all numbers are written (%(default)s)",
     )
-    gpu.set_defaults(run=_run, backend="numpy")  # arrays are born on the host
+    gpu.set_defaults(run=_run, backend="numpy")  # arrays are made on the host
 
 
 def _run(options: argparse.Namespace) -> int:

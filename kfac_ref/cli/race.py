@@ -1,6 +1,6 @@
-"""`kfac-ref race RACE`: the races that made K-FAC known, each by one command.
+"""`kfac-ref race RACE`: runs the races that made K-FAC known, one command each.
 
-A race has a function here that adds its options, and one that runs it.
+Each race has two functions here: one adds its options, the other runs it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from kfac_ref.examples.convolutional import race as convolutional
 
 
 def add(commands: Any) -> None:
-    """The command, and the races with their options."""
+    """Add the command, and the races with their options."""
     race = commands.add_parser(
         "race",
         help="race K-FAC against SGD and Adam",
@@ -33,7 +33,7 @@ def add(commands: Any) -> None:
 
 
 def _add_autoencoder(races: Any) -> None:
-    """The autoencoder and its options."""
+    """Add the autoencoder and its options."""
     default = autoencoder.Settings()
     parser = races.add_parser(
         "autoencoder",
@@ -76,7 +76,7 @@ def _run_autoencoder(options: argparse.Namespace) -> None:
 
 
 def _add_convolutional(races: Any) -> None:
-    """The convolutional net and its options."""
+    """Add the convolutional net and its options."""
     default = convolutional.Settings()
     parser = races.add_parser(
         "convolutional",

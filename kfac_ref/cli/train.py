@@ -19,9 +19,9 @@ ALL = [field.name for field in fields(Settings) if field.name != "kfac"]
 
 
 def add(commands: Any) -> None:
-    """The command and its options, which are there afterwards only if they were given.
+    """Add the command and its options; those not given are absent after parsing.
 
-    Those of LBANN's own script, such as --kfac-damping-act, are understood, too.
+    The options of LBANN's own script, such as --kfac-damping-act, are understood, too.
     """
     train = commands.add_parser(
         "train",
@@ -90,7 +90,7 @@ def _add_training(parser: Any) -> None:
 
 
 def _add_kfac(parser: Any) -> None:
-    """The options of K-FAC."""
+    """Add the options of K-FAC."""
     default = KfacSettings()
 
     def add(name: str, *others: str, help: str, **kind: Any) -> None:
@@ -129,7 +129,7 @@ def _add_kfac(parser: Any) -> None:
 
 
 def damping(text: str) -> tuple[float, ...]:
-    """One number, or two: from, to."""
+    """Parse one number, or two: from, to."""
     try:
         numbers = tuple(float(part) for part in text.split(","))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Does a card compute what the host computes, and how fast? For a user who has one.
+"""Checks whether a GPU computes what the host computes, and how fast.
 
 nets.py       small nets of every layer and distribution
 cases.py      what is computed on both: structures, estimates, rules, exact products
@@ -9,7 +9,7 @@ timing.py     the tasks on the device, beside the card's own matrix products
 device.py     the card
 report.py     the table, and a file with the numbers
 
-Nothing is needed but NumPy, SciPy and CuPy. The core imports nothing of this.
+It needs only NumPy, SciPy and CuPy. The core imports nothing from here.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ __all__ = ["run"]
 
 
 def run(out: Path) -> int:
-    """Compare, time, write `out`, print; 0, or 1 where something differs.
+    """Compare, time, write `out` and print; return 0, or 1 if anything differs.
 
-    Raises BackendError where no card answers, NotWritable where `out` has no place.
+    Raises BackendError if no card answers, NotWritable if `out` cannot be written.
     """
     device = find_device()
     _check_place(out)
@@ -43,13 +43,13 @@ def run(out: Path) -> int:
 
 
 def _check_place(out: Path) -> None:
-    """NotWritable, before the work."""
+    """Raise NotWritable, before the work, if `out` cannot be written."""
     if out.is_dir():
         raise NotWritable(f"{out}: expected a file to write to, found a folder")
     make_folder(out.parent)
 
 
 def _say(what: str) -> None:
-    """What is being done, where somebody looks at a terminal."""
+    """Show what is being done if stderr is a terminal."""
     if sys.stderr and sys.stderr.isatty():
         print(f"\r\x1b[K{what} ...", end="", file=sys.stderr, flush=True)

@@ -1,8 +1,8 @@
 """What is compared: every structure with every estimate, every rule, exact products.
 
-The names come from the tables of the package (STRUCTURES, ESTIMATES, RULES, PRODUCTS),
-so whatever is added there takes part. A pair that mathematics forbids is tried, too:
-host and device must refuse it with the same words.
+The names come from the package's tables (STRUCTURES, ESTIMATES, RULES, PRODUCTS), so
+whatever is added there is compared, too. Pairs that mathematics forbids are also tried:
+host and device must refuse them in the same words.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from kfac_ref.structures import STRUCTURES, curvature
 
 DAMPING = 1.0
 NUMBERS = {"damping": DAMPING, "activations": 0.2, "errors": 0.5}  # of the rules
-KINDS = ("kronecker", "block_diagonal", "diagonal")  # of blocks: A (x) G, or not
-CHAIN_DAMPING = 0.7  # of block_tridiagonal, which is no matrix before it is damped
+KINDS = ("kronecker", "block_diagonal", "diagonal")  # with blocks A (x) G, or others
+CHAIN_DAMPING = 0.7  # of block_tridiagonal, which is a matrix only once damped
 DENSE = {
     "fisher": lambda p, block: fisher_matrix(p.network, p.params, p.x, block),
     "ggn": lambda p, block: ggn_matrix(p.network, p.params, p.x, p.y, block),
@@ -39,7 +39,7 @@ DENSE = {
 
 
 def all_cases() -> list[Case]:
-    """Everything, group after group."""
+    """All cases, group by group."""
     return [case for group in GROUPS for case in group()]
 
 
@@ -57,7 +57,7 @@ def structure_cases() -> Iterator[Case]:
 
 
 def rule_cases() -> Iterator[Case]:
-    """Every rule on every structure; all its options on KINDS, on the chain."""
+    """Every rule on every structure, with all options for KINDS on the chain."""
     for rule, structure, net in product(RULES, STRUCTURES, ("chain", "images")):
         all_options = net == "chain" and structure in KINDS
         for options in rule_options(rule)[: None if all_options else 1]:
@@ -70,7 +70,7 @@ def rule_cases() -> Iterator[Case]:
 
 
 def exact_cases() -> Iterator[Case]:
-    """The exact matrices: dense, and as products; whole, and every block."""
+    """The exact matrices, dense and as products: the whole, and every block."""
     for matrix, kind, net in product(PRODUCTS, EXACT, NETS):
         for block in [None, *range(len(NETS[net](generator())[0].shapes))]:
             name = net if block is None else f"{net}, block {block}"
@@ -96,7 +96,7 @@ GROUPS: tuple[Callable[[], Iterator[Case]], ...] = (
 def _case(
     group: str, name: str, net: str, compute: Callable[[Problem], Results]
 ) -> Case:
-    """A case that begins with a net at the place."""
+    """A case that starts from a net, made at its place."""
     return Case(group, name, partial(_at, net, compute))
 
 
@@ -105,7 +105,7 @@ def _at(net: str, compute: Callable[[Problem], Results], place: Place) -> Result
 
 
 def rule_options(rule: str) -> list[dict[str, Any]]:
-    """The options that a rule is tried with: none, then each of its own."""
+    """The options with which a rule is tried: none, then each of its own."""
     takes = inspect.signature(RULES[rule]).parameters
     options: list[dict[str, Any]] = [{}]
     if "pi" in takes:
@@ -120,7 +120,7 @@ def rule_options(rule: str) -> list[dict[str, Any]]:
 
 
 def make(structure: str, p: Problem, estimate: str = "expectation") -> SymmetricMatrix:
-    """The structure of the problem, with labels and a generator for all who ask."""
+    """The structure for the problem; labels and a generator are there if needed."""
     samples = 2 if ESTIMATES[estimate].is_random else 1
     return curvature(
         p.network, p.params, p.x, structure, estimate,
@@ -144,7 +144,7 @@ def _network(p: Problem) -> Results:
 
 def _structure(structure: str, estimate: str, p: Problem) -> Results:
     M = make_damped_chain(structure, p, estimate)
-    blocks = enumerate(getattr(M, "blocks", []))  # each for itself: sizes differ
+    blocks = enumerate(getattr(M, "blocks", []))  # one by one: sizes differ
     return {
         "matrix": M.to_dense(),
         "M v": M @ p.v,
@@ -171,7 +171,7 @@ def _rule(rule: str, structure: str, options: dict[str, Any], p: Problem) -> Res
 
 
 def _logdet(M: SymmetricMatrix, damping: float) -> list[float]:
-    """A sum of P logarithms that may cancel: its error is compared with P, too."""
+    """[logdet, P]: the P logarithms may cancel, so the error is relative to P, too."""
     return [M.logdet(damping), float(M.size)]
 
 
@@ -210,7 +210,7 @@ def _approximate_model(structure: str, p: Problem) -> Results:
 
 
 def _model(C: Any, p: Problem) -> Results:
-    """Along two directions; L2 for all parameters alike, and for each by itself."""
+    """The model along two directions, with one L2 for all parameters, then one each."""
     gradient = p.network.flatten(p.network.gradient(p.params, p.x, p.y))
     directions, each = [p.v[:, 0], p.v[:, 1]], p.normal(p.network.size) ** 2
     found: Results = {}

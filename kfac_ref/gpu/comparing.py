@@ -1,7 +1,7 @@
-"""The same case on the host and on the device, and how far apart the results are.
+"""Computes a case on the host and on the device, and says how far apart they are.
 
-What is compared is unique: matrices, products, solves, never eigenvectors. The error
-of an array is the Frobenius norm of the difference over that of the host's.
+Only what is unique is compared: matrices, products, solves, never eigenvectors. The
+error of an array is the Frobenius norm of the difference over that of the host's.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Results = dict[str, Any]  # by name: arrays, numbers, or lists of them
 
 @dataclass(frozen=True, eq=False)
 class Case(Value):
-    """One computation; `group` is the line of the table on which it is counted."""
+    """One computation; the table counts it on the line `group`."""
 
     group: str
     name: str
@@ -34,7 +34,7 @@ class Case(Value):
 
 @dataclass(frozen=True, eq=False)
 class Outcome(Value):
-    """PASS, DIFFERS, FAILED (somewhere an error), or REFUSED (by both, alike)."""
+    """Its verdict is PASS, DIFFERS, FAILED (either raised) or REFUSED (both, alike)."""
 
     group: str
     name: str
@@ -45,12 +45,12 @@ class Outcome(Value):
 
     @property
     def largest(self) -> float:
-        """The largest relative error; 0 where nothing was computed."""
+        """The largest relative error; 0 if nothing was computed."""
         return max(self.errors.values(), default=0.0)
 
 
 def compare(case: Case, dtype: str, move: Callable[[np.ndarray], Any]) -> Outcome:
-    """The case on the host and, its arrays moved by `move`, on the device."""
+    """Compute the case on the host and, with arrays moved by `move`, on the device."""
     kind = np.dtype(dtype).type
     expected = _attempt(case, Place(np.asarray, kind))
     found = _attempt(case, Place(move, kind))
@@ -59,7 +59,7 @@ def compare(case: Case, dtype: str, move: Callable[[np.ndarray], Any]) -> Outcom
 
 
 def _attempt(case: Case, place: Place) -> Results | Exception:
-    """What the case gives, on the host; an error is kept, so that others go on."""
+    """The case's results on the host, or its error, so that other cases go on."""
     try:
         found = case.compute(place)
         return {name: to_host(value) for name, value in found.items()}
@@ -68,7 +68,7 @@ def _attempt(case: Case, place: Place) -> Results | Exception:
 
 
 def to_host(value: Any) -> np.ndarray:
-    """An array, a number, or a list of arrays one after the other."""
+    """An array, a number, or a list of arrays (concatenated), as a host array."""
     if isinstance(value, list | tuple):
         return np.concatenate([to_host(one).ravel() for one in value])
     return np.asarray(value) if isinstance(value, int | float) else to_numpy(value)
@@ -77,7 +77,7 @@ def to_host(value: Any) -> np.ndarray:
 def _judge(
     expected: Results | Exception, found: Results | Exception, tolerance: float
 ) -> tuple[str, str, dict[str, float]]:
-    """The verdict, a message where there is something to say, and the errors."""
+    """The verdict, a message if there is something to say, and the relative errors."""
     refusals = [str(r) for r in (expected, found) if isinstance(r, Unsupported)]
     if len(refusals) == 2 and refusals[0] == refusals[1]:
         return "REFUSED", refusals[0], {}
@@ -90,13 +90,13 @@ def _judge(
     errors, wrong = {}, []
     for name, array in expected.items():
         errors[name] = relative_error(found[name], array)
-        if not errors[name] <= tolerance:  # NaN is not
+        if not errors[name] <= tolerance:  # also if NaN
             wrong.append(f"{name}: {_difference(found[name], array, tolerance)}")
     return "DIFFERS" if wrong else "PASS", "; ".join(wrong), errors
 
 
 def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
-    """||found - expected|| / ||expected||; infinite for another shape or dtype."""
+    """||found - expected|| / ||expected||; infinite if shape or dtype differ."""
     if (found.shape, found.dtype) != (expected.shape, expected.dtype):
         return math.inf
     if (found == expected).all():
@@ -118,7 +118,7 @@ def _difference(found: np.ndarray, expected: np.ndarray, tolerance: float) -> st
 
 
 def describe(error: Exception) -> str:
-    """Its kind and its message, in a line."""
+    """The error's type and message, on one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
@@ -127,7 +127,7 @@ def compare_all(
     move: Callable[[np.ndarray], Any],
     watch: Callable[[str], None],
 ) -> list[Outcome]:
-    """Every case in float64 and in float32; `watch` is told each group in turn."""
+    """Compare every case in float64 and float32; `watch` is told each new group."""
     outcomes, group = [], ""
     for case in cases:
         if case.group != group:

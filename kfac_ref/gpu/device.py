@@ -21,18 +21,18 @@ VARIABLES = ("CUPY_TF32", "NVIDIA_TF32_OVERRIDE", "CUPY_ACCELERATORS")  # change
 
 @dataclass(frozen=True)
 class Device:
-    """A card that answers: its array namespace, and what is known of it."""
+    """A card that answers: its array namespace, and facts about it."""
 
     xp: ModuleType
     facts: dict[str, Any]
     synchronize: Callable[[], None]
 
     def move(self, host: np.ndarray) -> Array:
-        """A host array, on the device."""
+        """Move a host array to the device."""
         return self.xp.asarray(host)
 
     def milliseconds(self, function: Callable[[], Any]) -> float:
-        """How long a call takes, until the device has done all that it was told."""
+        """Time a call in milliseconds, until the device has finished its work."""
         self.synchronize()
         began = time.perf_counter()
         function()
@@ -41,7 +41,7 @@ class Device:
 
 
 def find_device() -> Device:
-    """The current CUDA device. BackendError, in one sentence, where none answers."""
+    """The current CUDA device. Raises BackendError, with the reason, if none does."""
     try:
         with use("cupy"):
             cupy: Any = get_xp(asarray(np.zeros(1)))
@@ -52,7 +52,7 @@ def find_device() -> Device:
 
 
 def _why(error: BackendError) -> str:
-    """What is missing, and what to do."""
+    """Say what is missing, and what to do."""
     cause: BaseException = error
     while cause.__cause__ is not None:  # CuPy wraps a long text around the first error
         cause = cause.__cause__
@@ -68,7 +68,7 @@ def _why(error: BackendError) -> str:
 
 
 def _facts(cupy: Any, number: int) -> dict[str, Any]:
-    """The card, and the versions that answer."""
+    """Facts about the card, and the versions of CUDA and CuPy."""
     runtime = cupy.cuda.runtime
     properties = runtime.getDeviceProperties(number)
     return {
@@ -83,7 +83,7 @@ def _facts(cupy: Any, number: int) -> dict[str, Any]:
 
 
 def versions() -> dict[str, Any]:
-    """The host: versions, and the variables that change numbers on the device."""
+    """The host's versions, and the variables that change numbers on the device."""
     found = {
         "Python": platform.python_version(),
         "NumPy": np.__version__,

@@ -5,9 +5,9 @@
     words    an embedding, and outputs at every position           N = 19, T = 4
     mixing   a layer that mixes the examples of a batch            N = 17
 
-They are small and well conditioned, so that what rounding does stays far below the
-tolerances. No two eigenvalues of a factor are close: the eigenbasis that E-KFAC takes
-from them would be any of many, and two machines would rightly differ.
+They are small and well conditioned, so that rounding stays far below the tolerances. No
+two eigenvalues of a factor are close: otherwise the eigenbasis that E-KFAC takes would
+be one of many, and two machines would rightly differ.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Place(Value):
     dtype: type
 
     def put(self, host: Any) -> Any:
-        """Host arrays (also in a list), moved; floats become `dtype`."""
+        """Move a host array, or a list of them; floats become `dtype`."""
         if isinstance(host, list):
             return [self.put(one) for one in host]
         return self.move(host.astype(self.dtype) if host.dtype.kind == "f" else host)
@@ -70,7 +70,7 @@ class Place(Value):
 
 @dataclass(frozen=True, eq=False)
 class Problem(Value):
-    """A network, its parameters, a batch with labels, and vectors, all at a place."""
+    """A network, its parameters, a batch with labels, and vectors, all at one place."""
 
     network: Network
     params: list[Array]
@@ -84,17 +84,17 @@ class Problem(Value):
 
     @property
     def v(self) -> Array:
-        """Two vectors, (P, 2)."""
+        """Two random vectors, (P, 2)."""
         return self.normal(self.network.size, 2)
 
 
 def generator() -> Rng:
-    """The same random numbers for host and device."""
+    """A generator that gives host and device the same random numbers."""
     return np.random.default_rng(SEED)
 
 
 def problem(name: str, place: Place) -> Problem:
-    """The net of that name; its parameters none of them special, its labels drawn."""
+    """The net of that name, with generic parameters and labels drawn from it."""
     rng = generator()
     network, x = NETS[name](rng)
     initial = network.body.init(rng)

@@ -1,4 +1,4 @@
-"""What was found, as a table and as JSON."""
+"""Reports what was found, as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ PASSING = ("PASS", "REFUSED")
 
 
 def passed(outcomes: list[Outcome]) -> bool:
-    """Does the device agree with the host in everything?"""
+    """Whether the device agrees with the host in everything."""
     return all(outcome.verdict in PASSING for outcome in outcomes)
 
 
 def table(device: Device, outcomes: list[Outcome], times: list[Time]) -> str:
-    """The device, a line for each group, a line for whatever is wrong, the times."""
+    """The device, a line for each group, a line for each failure, then the times."""
     lines = [_head(device), "", _row("device against host", "cases", *TOLERANCES, "")]
     for group in dict.fromkeys(outcome.group for outcome in outcomes):
         lines.append(_group(group, [o for o in outcomes if o.group == group]))
@@ -40,7 +40,7 @@ def table(device: Device, outcomes: list[Outcome], times: list[Time]) -> str:
 def numbers(
     device: Device, outcomes: list[Outcome], times: list[Time]
 ) -> dict[str, Any]:
-    """Everything that was measured, as JSON can hold it."""
+    """Everything that was measured, in types that JSON can hold."""
     return {
         "passed": passed(outcomes),
         "device": device.facts,
@@ -56,7 +56,7 @@ def as_json(found: dict[str, Any]) -> bytes:
 
 
 def _head(device: Device) -> str:
-    """The card and the versions, in a few lines."""
+    """The card and the versions, on one line."""
     facts = device.facts | versions()
     name = facts.pop("name")
     words = [f"{what} {value}" for what, value in facts.items()]
@@ -64,7 +64,7 @@ def _head(device: Device) -> str:
 
 
 def _group(group: str, outcomes: list[Outcome]) -> str:
-    """The largest error in each precision, and what all cases come to."""
+    """A group's line: the largest error in each precision, and the worst verdict."""
     errors = [
         max((o.largest for o in outcomes if o.dtype == dtype), default=0.0)
         for dtype in TOLERANCES
@@ -107,7 +107,7 @@ def _times(times: list[Time]) -> list[str]:
 
 
 def _plain(outcome: Outcome) -> dict[str, Any]:
-    """JSON has no number for the infinite: null."""
+    """The outcome for JSON, where infinity, which JSON lacks, becomes null."""
     errors = {
         name: error if math.isfinite(error) else None
         for name, error in outcome.errors.items()

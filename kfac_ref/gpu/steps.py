@@ -1,10 +1,10 @@
-"""Twenty steps of every optimizer, and of K-FAC with every structure and option.
+"""Twenty steps of every optimizer and of K-FAC with every structure, six per option.
 
-Rounding grows from step to step, and a decision at the edge (which gamma, is lambda up,
-which label is drawn) would make it jump. So the steps are well damped; and on the chain
-mu is held, for the system for alpha and mu is close to singular where a direction is
-close to the last one. On the other nets both are solved for. A stand-in that rounds in
-its own way shows how far rounding alone carries (tests/test_gpu.py): less than a tenth
+Rounding errors grow from step to step, and would jump at a close decision (which gamma,
+whether lambda rises, which label is drawn). So the steps are well damped. On the chain
+mu is fixed, because the system for alpha and mu is nearly singular if a direction is
+close to the last one; on the other nets both are solved for. A stand-in that rounds in
+its own way shows how much rounding alone changes (tests/test_gpu.py): less than a tenth
 of the bound in float64, less than half of it in float32.
 """
 
@@ -34,7 +34,7 @@ from kfac_ref.optimizer.stages import CLIPS
 from kfac_ref.structures import STRUCTURES
 
 STEPS, FEW = 20, 6  # of every optimizer and structure; with other options
-FACTORED = ("kronecker", "best_kronecker", "block_tridiagonal")  # A (x) G, damped so
+FACTORED = ("kronecker", "best_kronecker", "block_tridiagonal")  # damped by factors
 FIXED = {"learning_rate": 0.3, "momentum": 0.5}
 
 Make = Callable[[Network], Any]
@@ -69,7 +69,7 @@ def step_cases() -> Iterator[Case]:
 
 
 def kfac(network: Network, **options: Any) -> KFAC:
-    """K-FAC with every stage in play; lambda moves after every other step."""
+    """K-FAC with every stage in use; lambda changes after every other step."""
     common: dict[str, Any] = {
         "damping": 1.0,
         "l2": 0.01,
@@ -81,7 +81,7 @@ def kfac(network: Network, **options: Any) -> KFAC:
 
 
 def with_structure(structure: str) -> dict[str, Any]:
-    """The options that go with a structure: how it is damped and averaged."""
+    """The options that go with a structure: its damping rule and its average."""
     rule = factored_tikhonov if structure in FACTORED else tikhonov
     latest = structure == "eigenvalue_corrected"
     average = MovingAverage("latest" if latest else "paper")
@@ -89,7 +89,7 @@ def with_structure(structure: str) -> dict[str, Any]:
 
 
 def variants() -> Iterator[tuple[str, dict[str, Any]]]:
-    """A net, and options of K-FAC that lead to other code."""
+    """Yield a net, and options of K-FAC that lead to other code."""
     for variant in AVERAGES:
         yield "words", {"average": MovingAverage(variant, 0.8)}
     for matrix in (*PRODUCTS, "approximation"):
@@ -113,7 +113,7 @@ def variants() -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _show(value: Any) -> str:
-    """An option, in a few words."""
+    """An option's value, in a few words."""
     return str(getattr(value, "variant", getattr(value, "__name__", value)))
 
 

@@ -1,14 +1,14 @@
-"""The tasks that are timed, and the matrix products that each cannot do without.
+"""The tasks that are timed, and the matrix products that each one cannot avoid.
 
     dense Fisher            64-60-60-10, N = 256
     Kronecker factors       784-500-300-10, N = 512, labels in expectation
     damped inverse          the same, factored Tikhonov, one vector
-    Fisher-vector product   the same, the forward pass done before
+    Fisher-vector product   the same, without the forward pass
     step                    784-1000-500-250-30 and mirrored, N = 512, every stage
 
-A product (m, k, n) is one of an (m, k) and a (k, n) matrix; `factors` are the sizes
-(d_in + 1, d_out) of the pairs that are factorised and solved with. `benchmarks/` has
-the same tasks beside the same products in plain NumPy, whose results it compares.
+A product (m, k, n) multiplies an (m, k) by a (k, n) matrix; `factors` are the sizes
+(d_in + 1, d_out) of the pairs of factors to factorise and solve with. `benchmarks/`
+runs the same tasks beside the same products in plain NumPy, and compares the results.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ Sizes = Sequence[int]
 
 @dataclass(frozen=True)
 class Task:
-    """`ours` gives the arrays that are compared; `products` and `factors` are bare."""
+    """`ours` returns the arrays to compare; `products` and `factors` are bare."""
 
     ours: Callable[[], Arrays]
     products: list[Product]
@@ -76,7 +76,7 @@ def dense_net(sizes: Sizes, N: int, place: Place) -> Net:
 
 
 def random_net(layers: list[Layer], shape: tuple[int, ...], place: Place) -> Net:
-    """These layers before a softmax, inputs of that shape."""
+    """A net of these layers and a softmax, with random inputs of that shape."""
     rng = np.random.default_rng(SEED)
     network = Network(layers, Categorical())
     W, V = network.body.init(rng), network.body.init(rng)
@@ -86,10 +86,11 @@ def random_net(layers: list[Layer], shape: tuple[int, ...], place: Place) -> Net
 
 
 class Step(Value):
-    """A step of K-FAC on an autoencoder, not the first: it has averages, a last update.
+    """A step of K-FAC on an autoencoder, the second: it has averages and a last update.
 
-    Every stage on every step; lambda is judged on every step, too, so the loss after
-    it is needed. gamma^2 = lambda + eta, one inversion; a search would make three.
+    It runs every stage. lambda is updated at every step, so the loss after the step is
+    computed, too. gamma^2 = lambda + eta takes one inversion; a search would take
+    three.
     """
 
     def __init__(self, encoder: Sizes, N: int, place: Place):
@@ -113,7 +114,7 @@ class Step(Value):
 
 
 def mirrored(encoder: Sizes) -> list[int]:
-    """The widths of an autoencoder, there and back."""
+    """The widths of an autoencoder: the encoder's, then back."""
     return [*encoder, *encoder[-2::-1]]
 
 
@@ -127,7 +128,7 @@ def our_factors(p: Net) -> Arrays:
 
 
 def our_inverse(curvature: Any, v: Array) -> Array:
-    """Damped, factorised, solved with: from the factors to the proposal."""
+    """Damp and factorise the curvature, and solve for v."""
     return factored_tikhonov(curvature, DAMPING).solve(v)
 
 

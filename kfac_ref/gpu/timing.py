@@ -1,7 +1,7 @@
-"""The tasks on the device, beside the card's own matrix products; are they right?
+"""Compares the tasks on the device with the host, and times them beside bare products.
 
-Ours and the bare products take turns, after two calls of each that warm up; the median
-of the calls counts. A call ends when the device has done all that it was told.
+Ours and the bare products take turns, after two warm-up calls of each; the median
+counts. A call ends when the device has finished its work.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Time(Value):
 
 
 def task_cases() -> list[Case]:
-    """The tasks at full size, compared as everything else is."""
+    """The tasks at full size, compared like everything else."""
     return [Case(GROUP, name, partial(_task, name)) for name in TASKS]
 
 
@@ -60,7 +60,7 @@ def _task(name: str, place: Place) -> Results:
 def time_all(
     device: Device, watch: Callable[[str], None]
 ) -> tuple[list[Outcome], list[Time]]:
-    """Every task, in float64 and float32; one that is wrong is not timed."""
+    """Compare every task in float64 and float32, and time it if it passes."""
     outcomes, times = [], []
     for case in task_cases():
         watch(f"timing {case.name}")
@@ -77,7 +77,7 @@ def time_all(
 
 
 def time_one(name: str, dtype: str, device: Device) -> Time:
-    """A task and its bare products, in turns."""
+    """Time a task and its bare products, in turns."""
     task = TASKS[name](Place(device.move, np.dtype(dtype).type))
     bare = bare_products(device.xp, np.dtype(dtype), task.products, task.factors)
     ours, other = in_turns([task.ours, bare], device.milliseconds)
@@ -88,7 +88,7 @@ def in_turns(
     functions: Sequence[Callable[[], Any]],
     milliseconds: Callable[[Callable[[], Any]], float],
 ) -> list[list[float]]:
-    """The times of the calls of each function, A B A B ..., without the first ones."""
+    """The times of each function's calls, in turns A B A B ..., without warm-up."""
     times: list[list[float]] = [[] for _ in functions]
     for turn in range(-WARM, MOST):
         for function, own in zip(functions, times, strict=True):
@@ -103,10 +103,10 @@ def in_turns(
 def bare_products(
     xp: Any, dtype: np.dtype, products: list[Product], factors: Sequence[Any]
 ) -> Callable[[], Arrays]:
-    """The matrix products, and the Cholesky calls, on operands that are ready.
+    """A function that makes the matrix products and Cholesky calls, on ready operands.
 
-    For a pair of sizes (d, o): both factors are factorised, and solved with for a
-    matrix (d, o).
+    For each pair of sizes (d, o) it factorises both factors and solves for a matrix (d,
+    o).
     """
     pairs = [(_full(xp, dtype, m, k), _full(xp, dtype, k, n)) for m, k, n in products]
     blocks = [
@@ -124,13 +124,13 @@ def bare_products(
 
 
 def _solve(xp: Any, M: Array, right: Array) -> Array:
-    """M^-1 right by Cholesky's factorisation, and two triangular solves."""
+    """M^-1 right, by a Cholesky factorisation and two triangular solves."""
     L = xp.linalg.cholesky(M)
     return solve_triangular(L, solve_triangular(L, right), transpose=True)
 
 
 def _full(xp: Any, dtype: np.dtype, rows: int, columns: int) -> Array:
-    """An operand; its numbers do not matter, as long as products stay finite."""
+    """An operand; its entries do not matter as long as products stay finite."""
     return xp.full((rows, columns), 0.5, dtype=dtype)
 
 
