@@ -1,9 +1,9 @@
-"""The figures: one style, one colour for each object, the error number in the title.
+"""The figures: one style, one colour for each object, the error in the title.
 
-Every function returns a `matplotlib.figure.Figure`, which needs no display; `save`
-writes it, the same bytes for the same data. matplotlib is imported when a figure is
-drawn, not before. Exact is blue, an approximation orange, an error grey. Names are
-shown as they are written, `$` too; of a long one both ends.
+Every function that draws returns a `matplotlib.figure.Figure`, which needs no display;
+`save` writes it, with the same bytes for the same data. matplotlib is imported only
+when a figure is drawn. Exact is blue, an approximation orange, an error grey. Names are
+shown as they are written, including `$`; long ones are shortened in the middle.
 """
 
 from kfac_ref.plotting.curves import (

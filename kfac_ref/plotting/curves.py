@@ -32,12 +32,12 @@ def sampling_figure(
     others: Mapping[str, Sequence] | None = None,
     title: str = "error against the exact Fisher",
 ) -> Any:
-    """Relative error against the number of sampled labels, both logarithmic.
+    """Plot relative error against the number of sampled labels, on logarithmic axes.
 
-    `errors` has a number, or a list of them (one for each draw), for each number of
-    labels; a line is fitted to all, and its slope stands in the title beside the
-    guide's, -1/2. `others`, of the same shape, are drawn without a fit: their means.
-    ValueRangeError, NotFinite, ShapeError for what has no place in such a figure.
+    `errors` has one error, or a list of them (one for each draw), for each number of
+    labels. A line is fitted to all of them; the title gives its slope, the legend that
+    of the guide, -1/2. `others`, of the same shape, are drawn as means, without a fit.
+    Raises ValueRangeError, NotFinite, ShapeError.
     """
     from matplotlib.ticker import LogLocator
 
@@ -72,9 +72,9 @@ def sampling_figure(
 
 @door
 def fit_power_law(x: Sequence, y: Sequence) -> tuple[float, float]:
-    """Slope s and factor f of y = f x^s, by least squares of the logarithms.
+    """Slope s and factor f of y = f x^s, by least squares on the logarithms.
 
-    y has a number, or a list of them, for each of x; two of x at least differ.
+    y has a number, or a list of them, for each x; at least two x differ. Raises
     ValueRangeError, NotFinite, ShapeError.
     """
     M, drawn = _positive("x", x), _for_each("y", y, x)
@@ -85,7 +85,7 @@ def fit_power_law(x: Sequence, y: Sequence) -> tuple[float, float]:
 
 
 def _for_each(what: str, values: Sequence, x: Sequence) -> np.ndarray:
-    """The values as rows, one for each of x."""
+    """The values as rows, one for each x."""
     found = _positive(what, values, (1, 2))
     same_length(what, found, "the numbers of labels", x)
     return found.reshape(len(x), -1)
@@ -104,10 +104,11 @@ def _positive(what: str, values: Any, axes: tuple[int, ...] = (1,)) -> np.ndarra
 def spectra_figure(
     exact: Mapping[str, Array], approximations: Mapping[str, Array], damping: float
 ) -> Any:
-    """Eigenvalues, largest first, both axes logarithmic, and lambda as a grey line.
+    """Plot eigenvalues, largest first, on logarithmic axes, and lambda as a grey line.
 
-    Those under 1e-9 of the largest, or negative by rounding, lie below the figure, and
-    so does lambda = 0. ValueRangeError, NotFinite for an empty or infinite spectrum.
+    Eigenvalues below 1e-9 of the largest, or negative by rounding, lie below the
+    figure, and so does lambda = 0. Raises ValueRangeError, NotFinite for an empty or
+    infinite spectrum.
     """
     damping = check_damping(damping)
     groups = {"exact": exact, "approximations": approximations}
@@ -142,9 +143,9 @@ def spectra_figure(
 def training_figure(
     losses: Sequence[float], errors: Mapping[str, Sequence[float]], name: str
 ) -> Any:
-    """The loss, and the error of an approximation for each layer, at every step.
+    """Plot the loss, and an approximation's error for each layer, at every step.
 
-    ValueRangeError, NotFinite, ShapeError where a number is missing or not finite.
+    Raises ValueRangeError, NotFinite, ShapeError if a number is missing or not finite.
     """
     loss = numbers("losses", losses)
     by_layer = {

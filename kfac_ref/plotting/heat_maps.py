@@ -25,7 +25,7 @@ from kfac_ref.plotting.style import APPROXIMATION, ERROR, EXACT, new_figure, sty
 from kfac_ref.plotting.words import shortened
 
 SIGNED = ["#c5f3e8", "#2a9d8f", "#0b0d12", "#c2478f", "#ffd6ec"]  # dark at zero
-PIXELS = 200  # a side of a heat map; larger matrices are drawn as cells of entries
+PIXELS = 200  # most rows drawn by entry; larger matrices are drawn by cells
 
 
 @styled
@@ -35,12 +35,13 @@ def heat_maps(
     name: str = "approximation",
     sizes: Sequence[int] = (),
 ) -> Any:
-    """Exact, approximation and difference side by side, on one colour scale.
+    """Draw exact, approximation and difference side by side, on one colour scale.
 
-    Up to 200 rows every entry is drawn, with its sign. Larger matrices are cut into
-    square cells, each drawn as the root mean square of its entries, on a log scale.
-    White lines part the layers, which have `sizes` rows each. ShapeError if `sizes` do
-    not add up; NotFinite if an entry is not; KfacTypeError for what is no matrix.
+    With up to 200 rows every entry is drawn, with its sign. Larger matrices are cut
+    into square cells, each drawn as the root mean square of its entries, on a log
+    scale. White lines separate the layers, which have `sizes` rows each. Raises
+    ShapeError if `sizes` do not add up, NotFinite if an entry is not finite,
+    KfacTypeError if a matrix is none.
     """
     words("name", name)
     check_matrix("exact", exact)
@@ -79,7 +80,7 @@ def heat_maps(
 
 
 def _checked(sizes: Sequence[int], rows: int) -> list[int]:
-    """Python's ints, which add up to the number of rows, or none at all."""
+    """The sizes as Python's ints, which add up to `rows`, or none at all."""
     if not isinstance(sizes, list | tuple):
         raise KfacTypeError(
             f"sizes: expected a list of whole numbers, found {describe(sizes)}"
@@ -100,7 +101,7 @@ def _entries(what: str, matrix: SymmetricMatrix) -> np.ndarray:
 
 
 def _cells(X: np.ndarray, cell: int) -> np.ndarray:
-    """Root mean square of each cell x cell entries (fewer at the lower right edges)."""
+    """Root mean square of each cell x cell entries, or fewer at the far edges."""
     starts = np.arange(0, len(X), cell)
     strips = np.split(X, starts[1:])
     sums = np.stack([np.einsum("rp,rp->p", strip, strip) for strip in strips])
@@ -110,7 +111,7 @@ def _cells(X: np.ndarray, cell: int) -> np.ndarray:
 
 
 def _signed_look(F: np.ndarray) -> dict[str, Any]:
-    """Zero is dark; linear up to a hundredth of the largest entry, then logarithmic."""
+    """Dark at zero; linear up to a hundredth of the largest entry, then logarithmic."""
     from matplotlib.colors import AsinhNorm, LinearSegmentedColormap
 
     top = float(np.abs(F).max())
@@ -119,7 +120,7 @@ def _signed_look(F: np.ndarray) -> dict[str, Any]:
 
 
 def _log_look(image: np.ndarray) -> dict[str, Any]:
-    """Three decades below the largest cell; what is smaller, or zero, is black."""
+    """Three decades below the largest cell; smaller cells and zeros are black."""
     from matplotlib import colormaps
     from matplotlib.colors import LogNorm
 

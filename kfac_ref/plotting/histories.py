@@ -18,12 +18,12 @@ AXES = (("update", "updates"), ("epoch", "epochs"), ("seconds", "seconds"))
 
 @styled
 def histories_figure(histories: Mapping[str, History], what: str = "loss") -> Any:
-    """`what`, "loss" (of the batches) or "evaluation", of each training by its name.
+    """Plot `what`, "loss" (of the batches) or "evaluation", for each named training.
 
-    The first is orange, the colour of K-FAC. The last values stand in the legend; the
-    vertical axis is logarithmic unless a value is zero or negative. ValueRangeError if
-    there is no training, or one without a number; NotFinite if one is infinite;
-    KfacTypeError for what is no dict of histories.
+    The first is orange, the colour of K-FAC. The legend gives the last values; the
+    vertical axis is logarithmic unless a value is zero or negative. Raises
+    ValueRangeError if there is no training, or one without a number; NotFinite if one
+    is infinite; KfacTypeError unless `histories` is a dict of histories.
     """
     choose("column", what, ["loss", "evaluation"])
     named("histories", histories, "training")

@@ -1,4 +1,4 @@
-"""What a figure can show: checked before it is drawn."""
+"""Checks what a figure is to show, before it is drawn."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from kfac_ref.optimizer.history import History
 
 
 def numbers(what: str, values: Any, axes: tuple[int, ...] = (1,)) -> np.ndarray:
-    """Real numbers on the host: one at least, all finite, along so many axes.
+    """Real numbers on the host: at least one, all finite, along so many `axes`.
 
-    KfacTypeError, ShapeError, ValueRangeError, NotFinite, BackendError.
+    Raises KfacTypeError, ShapeError, ValueRangeError, NotFinite, BackendError.
     """
     found = _array(what, values)
     if found.ndim not in axes:
@@ -51,7 +51,7 @@ def _array(what: str, values: Any) -> np.ndarray:
 
 
 def named(what: str, values: Any, of: str, empty: bool = False) -> Mapping:
-    """`values`, if a dict, not empty. KfacTypeError, ValueRangeError."""
+    """`values`, if a dict, not empty. Raises KfacTypeError, ValueRangeError."""
     if not isinstance(values, Mapping):
         raise KfacTypeError(
             f"{what}: expected a dict, the name of each {of} and what is drawn of it; "
@@ -61,7 +61,7 @@ def named(what: str, values: Any, of: str, empty: bool = False) -> Mapping:
 
 
 def several(what: str, values: Any, of: str) -> Sequence:
-    """`values`, if a list or tuple, not empty. KfacTypeError, ValueRangeError."""
+    """`values`, if a nonempty list or tuple. Raises KfacTypeError, ValueRangeError."""
     if not isinstance(values, list | tuple):
         raise KfacTypeError(
             f"{what}: expected a list, one {of} or more, found {describe(values)}"
@@ -70,21 +70,21 @@ def several(what: str, values: Any, of: str) -> Sequence:
 
 
 def words(what: str, *texts: Any) -> None:
-    """KfacTypeError unless they are strings."""
+    """Raise KfacTypeError unless all texts are strings."""
     for text in texts:
         if not isinstance(text, str):
             raise KfacTypeError(f"{what}: expected words, found {describe(text)}")
 
 
 def some(what: str, values: Any, of: str) -> Any:
-    """`values`, if there is at least one. ValueRangeError."""
+    """`values`, if there is at least one. Raises ValueRangeError."""
     if len(values) == 0:
         raise ValueRangeError(f"{what}: expected at least one {of}, found none")
     return values
 
 
 def same_length(what: str, values: Any, other: str, others: Any) -> None:
-    """ShapeError unless both have the same number of entries."""
+    """Raise ShapeError unless both have the same number of entries."""
     if len(values) != len(others):
         raise ShapeError(
             f"{what}: expected as many entries as in {other}, {len(others)}, "
@@ -93,7 +93,7 @@ def same_length(what: str, values: Any, other: str, others: Any) -> None:
 
 
 def known(where: str, history: History, what: str) -> np.ndarray:
-    """Where `what` of a history has a number, (updates,): at least once, all finite."""
+    """Mask (updates,): where `what` has a number; at least once, and all finite."""
     check_kind(where, history, History, "as of train(...).history")
     values = np.asarray(getattr(history, what))
     there = ~np.isnan(values)  # NaN: there was no evaluation
@@ -103,5 +103,5 @@ def known(where: str, history: History, what: str) -> np.ndarray:
 
 
 def scale(*values: np.ndarray) -> str:
-    """The axis that shows all of them: "log", or "linear" where one is not positive."""
+    """The scale that shows all values: "log", or "linear" if one is not positive."""
     return "log" if all((v > 0).all() for v in values) else "linear"

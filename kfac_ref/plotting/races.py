@@ -21,11 +21,12 @@ def race_figure(
     floor: float = 0.0,
     what: str = "loss",
 ) -> Any:
-    """The watched loss less `floor`, by update and by second, under the two titles.
+    """Plot the watched loss minus `floor` by update and by second, with two titles.
 
-    An axis is logarithmic unless a number is zero or negative. ValueRangeError if there
-    is no contestant, or one without a run or an evaluation; NotFinite if one is not;
-    KfacTypeError for what is no dict of lists of histories.
+    An axis is logarithmic unless a number is zero or negative. Raises ValueRangeError
+    if there is no contestant, or one without a run or an evaluation; NotFinite if a
+    number is not finite; KfacTypeError unless `histories` is a dict of lists of
+    histories.
     """
     named("histories", histories, "contestant")
     several("titles", titles, "title")

@@ -1,9 +1,9 @@
 """One style for all figures, and how they are saved.
 
-A figure is at most WIDEST inches wide, so that 8 points are legible where a page or a
-notebook shows it. Exact is blue, an approximation orange, an error grey; curves of one
-kind side by side have a `look` each, those of a knob its `shades`: told apart by the
-colour-blind, and by their lines without any colour.
+A figure is at most WIDEST inches wide, so that 8-point text is legible on a page or in
+a notebook. Exact is blue, an approximation orange, an error grey. Curves of one kind
+have a `look` each, the values of one knob their `shades`: the colour-blind can tell
+them apart, and line styles do so without any colour.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ EXACT, APPROXIMATION, ERROR = "#1f6fb4", "#e8731a", "#6b6b6b"  # blue, orange, g
 KINDS = (APPROXIMATION, "#000000", "#9a06f7", "#562c09")  # black, violet, brown
 LINES = ("-", "--", "-.", ":")
 WIDEST = 10.0  # inches
-COLOURS = 256  # of a file
+COLOURS = 256  # in a saved file
 
 STYLE: dict[Any, Any] = {
     "axes.grid": False,
@@ -48,7 +48,7 @@ STYLE: dict[Any, Any] = {
 
 @door
 def look(i: int) -> dict[str, Any]:
-    """Colour, line and marker of curve i, for `plot`: 48 different ones."""
+    """Colour, line and marker of curve i, for `plot`; 48 are different."""
     i = check_count("i", i, least=0)
     turn = i // len(KINDS)
     found = {"color": KINDS[i % 4], "linestyle": LINES[(i + turn) % 4]}
@@ -57,7 +57,7 @@ def look(i: int) -> dict[str, Any]:
 
 @door
 def shades(count: int) -> list[dict[str, Any]]:
-    """Colour and line of curves for the values of a knob: first light, last dark."""
+    """Colour and line of a curve for each value of a knob, from light to dark."""
     from matplotlib import colormaps
 
     count = check_count("count", count, least=0)
@@ -70,7 +70,7 @@ def shades(count: int) -> list[dict[str, Any]]:
 
 @door
 def styled(draw: Callable) -> Callable:
-    """Draw in our style, whatever the caller's is; ExtraMissing without matplotlib."""
+    """Make `draw` use our style, whatever the caller's. Raises ExtraMissing."""
 
     if not callable(draw):
         raise KfacTypeError(f"draw: expected a function, found {describe(draw)}")
@@ -96,9 +96,9 @@ def _our_style() -> Iterator[None]:
 
 @door
 def save(figure: Any, path: str | Path) -> Path:
-    """Write a PNG: whole or not at all, without date or version inside.
+    """Atomically write a PNG, without date or version inside; return the path.
 
-    KfacTypeError for what is no figure or no path; OSError.
+    Raises KfacTypeError if `figure` is no figure or `path` no path; OSError.
     """
     content = io.BytesIO()
     with _our_style():
@@ -110,7 +110,7 @@ def save(figure: Any, path: str | Path) -> Path:
 
 
 def few_colours(png: bytes) -> bytes:
-    """The same picture in at most COLOURS colours: half of the bytes or less."""
+    """The same picture in at most COLOURS colours, in half the bytes or less."""
     from PIL import Image  # matplotlib needs it, too
 
     with Image.open(io.BytesIO(png)) as image:
@@ -123,14 +123,14 @@ def few_colours(png: bytes) -> bytes:
 
 
 def tall(entries: int, least: float) -> float:
-    """The height, in inches, of a figure with so many entries in its legend."""
+    """The height in inches, at least `least`, for so many entries in the legend."""
     return max(least, 0.9 + 0.2 * entries)
 
 
 def new_figure(width: float, height: float, layout: Any = "constrained") -> Any:
-    """An empty figure, in inches, that needs no display and has room for its labels.
+    """An empty figure, sized in inches, that needs no display and has room for labels.
 
-    layout "compressed" is for images, which have a shape of their own.
+    layout="compressed" is for images, whose shape is fixed.
     """
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""A comparison, drawn as tables in shades of grey."""
+"""Draws a comparison as tables in shades of grey."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from kfac_ref.plotting.inputs import some
 from kfac_ref.plotting.style import WIDEST, new_figure, styled
 from kfac_ref.plotting.words import shortened
 
-ABREAST, MOST = 7, 22  # columns of each of three tables side by side, of one alone
-ROW, NUMBER = 0.27, 8  # the height of a row in inches, the size of a number in points
+ABREAST, MOST = 7, 22  # most columns: of three tables side by side, of one alone
+ROW, NUMBER = 0.27, 8  # height of a row in inches, size of a number in points
 
 
 @styled
 def comparison_figure(comparison: Comparison) -> Any:
-    """Error, error of the damped inverse, and angle; darker is worse.
+    """Draw the error, the error of the damped inverse, and the angle; darker is worse.
 
-    Up to seven columns three tables stand side by side. More stand below each other,
-    22 columns at a time. ValueRangeError if there are no rows, KfacTypeError
-    for what is no Comparison.
+    With up to seven columns the three tables stand side by side; with more, one below
+    the other, 22 columns at a time. Raises ValueRangeError if there are no rows,
+    KfacTypeError unless given a Comparison.
     """
     check_kind("comparison", comparison, Comparison, "as of compare(...)")
     panels = {
@@ -53,7 +53,7 @@ def comparison_figure(comparison: Comparison) -> Any:
 
 
 def _draw(ax: Any, table: np.ndarray, form: str) -> None:
-    """Each number in its cell; what is undefined (-) or infinite has no shade."""
+    """Draw each number in its cell; undefined (-) and infinite ones have no shade."""
     finite = np.where(np.isfinite(table), table, np.nan)
     worst = max(1.0, 1.5 * float(np.nanmedian([0.0, *finite.ravel()])))
     ax.imshow(finite, cmap="Greys", vmin=0, vmax=worst, aspect="auto")

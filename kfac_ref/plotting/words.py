@@ -1,4 +1,4 @@
-"""Words in figures: shown as they were written, never as mathematics."""
+"""Words in figures: shown as they are written, never as mathematics."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 from kfac_ref.errors import check_kind
 
-LONGEST = 26  # characters of a name in a figure, LEGEND of one with its number
+LONGEST = 26  # most characters of a name; in a legend, with its number
 LEGEND = 36
 
 
 def shortened(name: Any, longest: int = LONGEST) -> str:
-    """The name in one line; of one that is too long both ends, for they may differ."""
+    """The name on one line; a long one keeps both ends, where names may differ."""
     words = " ".join(str(name).split())
     if len(words) <= longest:
         return words
@@ -21,7 +21,7 @@ def shortened(name: Any, longest: int = LONGEST) -> str:
 
 
 def folded(title: Any, width: int = 38) -> str:
-    """A title in lines of so many characters at most, broken first at its colon."""
+    """A title in lines of at most `width` characters, broken first at its colon."""
     head, colon, rest = str(title).partition(": ")
     parts = [f"{head}:", rest] if colon and len(str(title)) > width else [str(title)]
     lines = [textwrap.wrap(shortened(part, 2 * width), width) for part in parts]
@@ -29,9 +29,9 @@ def folded(title: Any, width: int = 38) -> str:
 
 
 def literal(figure: Any) -> None:
-    """Take every text as it is: `$` is a dollar, and names may hold `_`, `^`, `\\`.
+    """Show every text as it is: `$` is a dollar, and names may hold `_`, `^`, `\\`.
 
-    Only the powers of ten at a logarithmic axis are set as mathematics, by matplotlib.
+    Only the powers of ten on a logarithmic axis are set as mathematics, by matplotlib.
     """
     from matplotlib.text import Text
     from matplotlib.ticker import LogFormatter
@@ -47,7 +47,7 @@ def literal(figure: Any) -> None:
 
 
 def legend_beside(ax: Any, curves: list[Any], **options: Any) -> Any:
-    """The labels of the curves right of the axes, where nothing can be under them."""
+    """Put the curves' legend to the right of the axes, where it hides nothing."""
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.container import Container
