@@ -18,7 +18,7 @@ from benchmarks.peers import COMPARED, PEERS
 ROOT = Path(__file__).parent.parent
 
 
-# glibc keeps what is freed, instead of giving it back and asking for it page by page
+# glibc keeps freed memory, instead of returning it and asking again page by page
 KEEP_MEMORY = {
     "MALLOC_TRIM_THRESHOLD_": str(2**30),
     "MALLOC_MMAP_THRESHOLD_": str(2**25),
@@ -57,7 +57,7 @@ def options() -> argparse.Namespace:
 def run(
     python: str, task: str, against: str, threads: int, rounds: int, give_back: bool
 ) -> dict:
-    """One task in a process of its own, with so many BLAS threads."""
+    """Run one task in its own process, with so many BLAS threads; return its row."""
     number = str(threads)
     limits = dict.fromkeys(["OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"], number)
     limits |= {"MKL_NUM_THREADS": number, "PYTHONPATH": str(ROOT)}
@@ -78,7 +78,7 @@ def run(
 
 
 def machine() -> str:
-    """What was measured on, in a line."""
+    """The machine and the versions measured on, in one line."""
     import numpy
     import scipy
 

@@ -1,8 +1,8 @@
-"""The tasks: what we do, the baseline, and the bound on the ratio of their times.
+"""The tasks: ours, the baseline, and the bound on the ratio of their times.
 
-Every case holds two functions without arguments, and says how to compare what they
-return: `ours` must equal `baseline` before anything is timed. `tiny=True` makes the
-same case small, for the tests.
+Each case holds two functions without arguments, and says how to compare what they
+return: `ours` must equal `baseline` before anything is timed. `tiny=True` makes a small
+version of the case, for the tests.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ Arrays = list[np.ndarray]
 
 @dataclass(frozen=True)
 class Case:
-    """`compare` turns what each of the two returns into arrays that must be equal.
+    """`compare` turns what the two functions return into arrays that must be equal.
 
-    That is to `tolerance`, relative. `stages` are parts of it: ours and the baseline's.
+    They must be so to a relative `tolerance`. `stages` has parts of both, by name.
     """
 
     ours: Callable[[], Any]
@@ -68,7 +68,7 @@ def conv_problem(
 ) -> Problem:
     """Two 3 x 3 convolutions without padding on square images, then the classes.
 
-    Those come from a dense layer (head), or from another convolution, and a mean.
+    The classes come from a dense layer (head), or from a third convolution and a mean.
     """
     c0, c1, c2 = channels
     layers = [Conv2d(c0, c1, 3, padding="VALID"), Tanh()]
@@ -107,7 +107,7 @@ def dense_fisher(tiny: bool = False) -> Case:
 
 
 def shared_fisher(tiny: bool = False, head: bool = False) -> Case:
-    """The same for a net of convolutions, in which every layer shares its weights."""
+    """The same for a net of convolutions: every layer shares its weights."""
     p = conv_net(tiny, head)
     ours = partial(fisher_matrix, p.network, p.W, p.x)
     obvious = partial(straight.obvious_conv_fisher, p.W, p.x, head)
@@ -115,7 +115,7 @@ def shared_fisher(tiny: bool = False, head: bool = False) -> Case:
 
 
 def mixed_fisher(tiny: bool = False) -> Case:
-    """The same for convolutions with a dense layer at the end, which shares nothing."""
+    """The same for convolutions with a dense layer at the end."""
     return shared_fisher(tiny, head=True)
 
 
@@ -129,7 +129,7 @@ def factors(tiny: bool = False) -> Case:
 
 
 def inverse(tiny: bool = False) -> Case:
-    """Factored Tikhonov damping, then solve, for one vector / bare Cholesky calls."""
+    """Factored Tikhonov damping, then one solve / bare Cholesky calls."""
     p = large_net(tiny)
     curvature = kronecker(propagate(p.network.linearize(p.W, p.x)))
     A, G = [b.A for b in curvature.blocks], [b.G for b in curvature.blocks]
@@ -139,7 +139,7 @@ def inverse(tiny: bool = False) -> Case:
 
 
 def product(tiny: bool = False, with_forward: bool = False) -> Case:
-    """One Fisher-vector product at a point that is known / its bare matrix products."""
+    """One Fisher-vector product at a known point / its bare matrix products."""
     p = large_net(tiny)
     L, N, v = len(p.W), len(p.x), p.flat
     point = FisherProduct(p.network.linearize(p.W, p.x))
@@ -155,7 +155,7 @@ def our_product(p: Problem, v: np.ndarray) -> np.ndarray:
 
 
 def product_with_forward(tiny: bool = False) -> Case:
-    """The same, the forward pass included in both."""
+    """The same with the forward pass in both."""
     return product(tiny, with_forward=True)
 
 

@@ -1,7 +1,7 @@
 """Interleaved timing: A B A B ..., medians, wall and processor time.
 
-In its turn a short function is called again and again, and the first call does not
-count: it finds the caches, and the memory allocator, as the other function left them.
+In its turn a short function is called repeatedly. The first call does not count: it
+finds the caches and the memory allocator as the other function left them.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def interleaved(
 ) -> list[Time]:
     """The time of each function: the median over the rounds of each turn's median.
 
-    A turn takes about `seconds`, and at least one call. One round more warms up; where
-    it takes so long that all would take more than two minutes, three must do.
+    A turn takes about `seconds`, and at least one call. One extra round warms up; if
+    all rounds would take more than two minutes, only three are made.
     """
     warm = _round(functions, seconds)
     if rounds * sum(time.wall for time in warm) > 120e3:
@@ -56,7 +56,7 @@ def _turn(function: Callable[[], Any], seconds: float) -> Time:
 
 def _call(function: Callable[[], Any]) -> Time:
     wall, cpu = time.perf_counter(), time.process_time()
-    function()  # what it returns is freed inside the timing, for all alike
+    function()  # freeing what it returns is timed, too, for all alike
     return Time(1e3 * (time.perf_counter() - wall), 1e3 * (time.process_time() - cpu))
 
 
@@ -65,7 +65,7 @@ def _median(times: list[Time]) -> Time:
 
 
 def relative_error(found: list[np.ndarray], expected: list[np.ndarray]) -> float:
-    """Largest error of the arrays, each relative in Frobenius norm."""
+    """The largest relative error of the arrays, in Frobenius norm."""
     return max(
         float(np.linalg.norm(f - e) / np.linalg.norm(e))
         for f, e in zip(found, expected, strict=True)

@@ -1,8 +1,9 @@
-"""The same tasks by other libraries, where they are installed.
+"""The same tasks by other libraries, if they are installed.
 
-A peer is a function of a task's name. It returns a function without arguments that
-does the task, and how to compare: what ours and the peer return, turned into arrays
-that must be equal. It raises Absent for what the peer does not offer.
+A peer is a function of a task's name and its problem. It returns a function without
+arguments that does the task, and one that compares: it turns what ours and the peer
+return into arrays that must be equal. It raises Absent if the library does not offer
+the task.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ Arrays = list[np.ndarray]
 
 
 class Absent(Exception):
-    """Not installed, or not offered; the message says which."""
+    """Raised for what is not installed or not offered; the message says which."""
 
 
 COMPARED = [  # the tasks that peers do, too
@@ -41,7 +42,7 @@ STEPS = {  # those with a peer of the step
 
 
 def find(name: str, task: str, case: Case) -> tuple:
-    """The peer's function, the comparison, and the peer's version."""
+    """The peer's function, the comparison, and its version. Raises Absent."""
     if task == PART and name not in STEPS:
         raise Absent("no step is written for it here")
     module, function, package = (STEPS if task == PART else PEERS)[name]
@@ -63,7 +64,7 @@ def problem(task: str) -> Problem:
 
 
 def torch_order(p: Problem) -> np.ndarray:
-    """Where our parameters are in [vec W, b] layer by layer, W (d_out, d_in)."""
+    """Index of each of our parameters in [vec W, b] by layer, W (d_out, d_in)."""
     order, start = [], 0
     for W in p.W:
         d, o = len(W) - 1, W.shape[1]
@@ -74,7 +75,7 @@ def torch_order(p: Problem) -> np.ndarray:
 
 
 def same_matrix(order: np.ndarray):
-    """Compare a dense matrix in the peer's order of parameters with ours."""
+    """A function that compares a dense matrix in the peer's order with ours."""
     return lambda F, theirs: (
         [F.to_dense()],
         [np.asarray(theirs)[np.ix_(order, order)]],
@@ -82,14 +83,15 @@ def same_matrix(order: np.ndarray):
 
 
 def same_vector(order: np.ndarray):
-    """Compare a flat vector in the peer's order of parameters with ours."""
+    """A function that compares a flat vector in the peer's order with ours."""
     return lambda v, theirs: ([v], [np.asarray(theirs)[order]])
 
 
 def same_products(ours: Arrays, theirs: list[tuple]) -> tuple[Arrays, Arrays]:
-    """Compare A (x) G, by way of its partial traces: only their product is defined.
+    """Arrays that are equal if A (x) G is, by way of its partial traces.
 
-    Theirs are (A, G) of each layer; where A has no bias, ours is cut, too.
+    A and G alone are not unique. `theirs` has (A, G) of each layer; if their A has no
+    bias, ours is cut, too.
     """
     L = len(theirs)
     found, expected = [], []

@@ -1,9 +1,8 @@
-"""What somebody must open to follow K-FAC: `python -m benchmarks.reading`.
+"""Counts what one must open to follow K-FAC: `python -m benchmarks.reading`.
 
-For some calls, the functions of the package that are entered, and the files in which
-they stand, counted with sys.setprofile; then lines and files by room, and of the two
-paths of reading that the package's docstring marks. `--draw 10 --seed 0` prints
-functions drawn at random, to be judged by a reader.
+For some calls it counts, with sys.setprofile, the functions of the package that are
+entered and their files; then the lines and files of every room. `--draw 10 --seed 0`
+prints functions drawn at random, for a reader to judge.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ ROOT = Path(kfac_ref.__file__).parent
 
 
 def entered(call: Callable[[], Any]) -> list[tuple[str, str]]:
-    """(file, function) of the package for every function that a call enters."""
+    """(file, function) for every function of the package that a call enters."""
     found: set[tuple[str, str]] = set()
 
     def look(frame: Any, event: str, _: Any) -> None:
@@ -47,7 +46,7 @@ def entered(call: Callable[[], Any]) -> list[tuple[str, str]]:
 
 
 def calls() -> dict[str, Callable[[], Any]]:
-    """The calls that are counted, of a net with two dense layers."""
+    """The calls to count, on a net with two dense layers."""
     rng = np.random.default_rng(0)
     net = Network([Dense(8, 6), Tanh(), Dense(6, 3)], Categorical())
     params, x = net.init(rng), rng.normal(size=(50, 8))

@@ -18,7 +18,7 @@ def ratio(row: Row, clock: int) -> float:
 
 
 def verdict(row: Row) -> str:
-    """PASS or over, by processor time with one thread, by the wall with several."""
+    """PASS or over, by processor time with one thread, by wall time with several."""
     if "bound" not in row:
         return ""
     clock = 1 if row["threads"] == 1 else 0
@@ -63,7 +63,7 @@ def stages(row: Row) -> str:
 
 
 def tables(results: dict[str, Any]) -> str:
-    """What was measured, where: against the baselines, then against the peers."""
+    """The machine, then the tables against the baselines and against the peers."""
     bounds = [row for row in results["rows"] if row["against"] == "baseline"]
     peers = [row for row in results["rows"] if row["against"] != "baseline"]
     text = f"{results['machine']}.\n\n{table(bounds)}"
@@ -72,7 +72,7 @@ def tables(results: dict[str, Any]) -> str:
 
 
 def merge(old: list[Row], new: list[Row]) -> list[Row]:
-    """The new rows in the places of the old ones, and the others as they were."""
+    """The old rows, with the new ones in their places or at the end."""
 
     def key(row: Row) -> tuple:
         return row["task"], row["against"], row["threads"]
@@ -82,7 +82,7 @@ def merge(old: list[Row], new: list[Row]) -> list[Row]:
 
 
 def write(results: dict[str, Any], path: Path) -> None:
-    """The measurements as JSON."""
+    """Write the measurements as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(results, indent=1) + "\n")
 

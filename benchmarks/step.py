@@ -24,7 +24,7 @@ from kfac_ref.quadratic_model import quadratic_model
 
 
 def given(step: Step) -> Given:
-    """What it begins with, for plain NumPy."""
+    """What the step begins with, for plain NumPy."""
     state, unflatten = step.state, step.kfac.network.unflatten
     blocks = state.average.value.blocks
     return Given(
@@ -33,7 +33,7 @@ def given(step: Step) -> Given:
         unflatten(state.velocity),
         [block.A for block in blocks],
         [block.G for block in blocks],
-        0.5,  # of the second of two
+        0.5,  # weight of the second of two
         np.random.default_rng(SEED).random((1, *step.x.shape))[0],
         state.damping,
         step.kfac.options.update.l2,
@@ -41,7 +41,7 @@ def given(step: Step) -> Given:
 
 
 def stages(step: Step) -> dict[str, Callable[[], Any]]:
-    """The stages by themselves, each on what those before it gave."""
+    """Each stage as a function, on the results of the stages before it."""
     k, s, x = step.kfac, step.state, step.x
     net, l2 = k.network, k.options.update.l2
     moved, trace = step()
@@ -106,7 +106,7 @@ def compare(
 
 
 class ToProposal:
-    """What libraries without a quadratic model have of a step, and no more.
+    """The part of a step that libraries without a quadratic model have.
 
     Gradient, statistics of the batch from one sampled label, factored damping, and the
     proposal; no average, no L2, no model, and no loss afterwards.

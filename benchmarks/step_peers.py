@@ -1,4 +1,4 @@
-"""A step as far as the proposal, by curvlinops: on the same net and batch as ours."""
+"""A step up to the proposal, by curvlinops, on the same net and batch as ours."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kfac_ref.matrices import BlockDiagonalMatrix, KroneckerProduct
 
 
 def torch_autoencoder(part: ToProposal) -> tuple[nn.Sequential, torch.Tensor]:
-    """The net with our parameters, sigmoids between its layers; and the batch."""
+    """The net with our parameters and sigmoids between its layers, and the batch."""
     layers: list[nn.Module] = []
     for W in part.bare.given.W:
         linear = nn.Linear(len(W) - 1, W.shape[1], dtype=torch.float64)
@@ -24,9 +24,11 @@ def torch_autoencoder(part: ToProposal) -> tuple[nn.Sequential, torch.Tensor]:
 
 
 def curvlinops(part: ToProposal) -> tuple:
-    """Forward and backward; factors from a label drawn by it, in a pass of their own
-    (it has no other way); heuristic damping, Cholesky, inverses; their product with the
-    gradient. The loss is a mean over the C outputs, so all is ours over C, lambda, too.
+    """A step by curvlinops: forward and backward, factors, damped inverses, proposal.
+
+    It draws its own label, in a separate pass (it has no other way), and uses heuristic
+    damping, Cholesky and inverses. Its loss is a mean over the C outputs, so everything
+    is ours divided by C, including lambda.
     """
     import curvlinops as c
 
@@ -47,7 +49,7 @@ def curvlinops(part: ToProposal) -> tuple:
         return gradient, K, inverse @ list(gradient)
 
     def compare(ours, theirs):
-        """Gradient and A. The labels are others: so the proposal from its factors."""
+        """Gradient, A, and the proposal from its factors, since the labels differ."""
         gradient, newest, _ = ours
         unflatten = part.step.kfac.network.unflatten
         their_gradient, K, proposal = theirs
@@ -64,6 +66,6 @@ def curvlinops(part: ToProposal) -> tuple:
 
 
 def matrices(parts) -> list[np.ndarray]:
-    """Weights and biases, in turn, as our matrices (d_in + 1, d_out)."""
+    """Weights and biases, alternating, as our matrices (d_in + 1, d_out)."""
     pairs = zip(parts[::2], parts[1::2], strict=True)
     return [np.vstack([w.detach().numpy().T, b.detach().numpy()]) for w, b in pairs]

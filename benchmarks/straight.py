@@ -1,4 +1,4 @@
-"""Nets in plain NumPy: the obvious way, and bare matrix products. Nothing of kfac_ref.
+"""Nets in plain NumPy: the obvious way, and bare matrix products, without kfac_ref.
 
 A net is a list of matrices W (d_in + 1, d_out), bias row last, with tanh between them
 and a softmax at the end. Indices: n example, k propagated vector, t position.
@@ -67,7 +67,7 @@ def stacked(a: Arrays, g: Arrays) -> np.ndarray:
 
 
 def gram(S: np.ndarray) -> np.ndarray:
-    """S^T S: NumPy sees that both are one array, and takes half of the arithmetic."""
+    """S^T S; NumPy sees that both are one array, and does half of the arithmetic."""
     return S.T @ S
 
 
@@ -92,7 +92,7 @@ def put_back(d: np.ndarray, shape: tuple) -> np.ndarray:
 def obvious_conv_fisher(W: Arrays, x: np.ndarray, head: bool) -> np.ndarray:
     """The obvious way for 3 x 3 convolutions: D = sum_t a g^T.
 
-    The last layer is dense (head), or a convolution, followed by a mean over positions.
+    The last layer is dense (head), or a convolution followed by a mean over positions.
     """
     a, shapes, slopes, h, last = [], [], [], x, len(W) - 1
     for i, Wi in enumerate(W):
@@ -115,10 +115,10 @@ def obvious_conv_fisher(W: Arrays, x: np.ndarray, head: bool) -> np.ndarray:
 
 
 class BareFactors:
-    """The matrix products in K-FAC's factors, on operands that are ready before.
+    """The matrix products in K-FAC's factors, on operands made beforehand.
 
-    One call: for every layer x W forward and A = a^T a; for every layer but the first
-    g W^T back, for all N * C vectors; for every layer G = g^T g. Nothing by elements.
+    One call makes, for every layer, x W forward, A = a^T a and G = g^T g; and for every
+    layer but the first g W^T back, for all N * C vectors. Nothing is done elementwise.
     """
 
     def __init__(self, W: Arrays, x: np.ndarray):
@@ -137,7 +137,7 @@ class BareFactors:
 
 
 class BareProduct:
-    """The matrix products in one Fisher-vector product, on operands ready before.
+    """The matrix products in one Fisher-vector product, on operands made beforehand.
 
     Forward, if asked for: x W. Then J v: x V for every layer, dx W for all but the
     first. Then J^T: g W^T for all layers but the first, a^T g for every layer.
@@ -172,8 +172,8 @@ class BareProduct:
 class BareCholesky:
     """The Cholesky calls in A^-1 V G^-1, on damped factors in LAPACK's order.
 
-    Damped before: A + pi gamma I, G + gamma/pi I, gamma^2 = damping, the ratio pi^2 of
-    the mean eigenvalues.
+    Damping comes before: A + pi gamma I and G + gamma/pi I, with gamma^2 = damping and
+    pi^2 the ratio of the mean eigenvalues.
     """
 
     def __init__(self, A: Arrays, G: Arrays, V: Arrays, damping: float):

@@ -29,20 +29,20 @@ class Given:
 
 
 class BareStep:
-    """The matrix products and Cholesky calls of a step, on operands ready before.
+    """The matrix products and Cholesky calls of a step, on operands made beforehand.
 
-    By stage, L layers, "first" the layer of the inputs:
+    By stage, with L layers, "first" being the layer of the inputs:
 
     gradient    x W of every layer; g W^T of all but the first; a^T g of every layer
     statistics  g W^T of all but the first, for the sampled labels; a^T a and g^T g of
-                every layer (NumPy takes half of their arithmetic)
+                every layer (NumPy does half of their arithmetic)
     proposal    cho_factor and cho_solve for both factors of every layer
     model       along two directions: x V of every layer, dx W of all but the first
     loss        x W of every layer, after the step
 
-    Nothing is done by elements: no sigmoid, no bias, no random number, no average, no
-    damping, no copy. The whole step is worked out in the constructor; its results are
-    kept beside the operands.
+    Nothing is done elementwise: no sigmoid, no bias, no random number, no average, no
+    damping, no copy. The constructor works out the whole step, and keeps its results
+    beside the operands.
     """
 
     def __init__(self, given: Given):
@@ -178,6 +178,6 @@ def coefficients(
 
 
 def objective(z: np.ndarray, W: Arrays, x: np.ndarray, l2: float) -> float:
-    """Mean cross-entropy, and eta/2 ||theta||^2."""
+    """Mean cross-entropy plus eta/2 ||theta||^2."""
     cross = (np.logaddexp(z, 0) - x * z).sum() / len(x)
     return float(cross) + 0.5 * l2 * sum(float((Wi * Wi).sum()) for Wi in W)

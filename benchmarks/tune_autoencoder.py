@@ -1,9 +1,9 @@
 """The grids of the autoencoder race: `python -m benchmarks.tune_autoencoder FORM NAME`.
 
-Every point is one training from a start that the race does not have (seed 100), on so
-many IMAGES in all, in batches of any size: a smaller batch has more updates. The point
+Each point is one training from a start that the race does not use (seed 100), on the
+same number of IMAGES whatever the batch: a smaller batch makes more updates. The point
 with the lowest final loss is what examples/autoencoder/contestants.py takes. After each
-point tuning/autoencoder_FORM.json is written; what is in it is not run again.
+point tuning/autoencoder_FORM.json is written; points in it are not run again.
 
 The three axes of a grid are not multiplied out: from the best point so far we went one
 step along each axis, both ways, until none was better. `--point` measures one more.
@@ -25,8 +25,8 @@ from kfac_ref.examples.running import one_thread
 from kfac_ref.files import write_whole
 
 SEED = 100
-WATCHES = 8  # so often is the loss looked at
-IMAGES = {  # the baselines': as many as they see in the race
+WATCHES = 8  # how often the loss is evaluated
+IMAGES = {  # for the baselines, as many as in the race
     "curves": {"K-FAC": 250_000, "SGD": 1_000_000, "Adam": 1_000_000},
     "small": {"K-FAC": 150_000, "SGD": 375_000, "Adam": 375_000},
 }
@@ -34,7 +34,7 @@ Point = list[float]  # rate and momentum or beta_1, or lambda and its floor; bat
 
 
 def measure(form: str, name: str, point: Point) -> dict[str, Any]:
-    """The watched losses; none where the training diverges."""
+    """The point, its watched losses (none if the training diverges), and the error."""
     problem = replace(make_problem(form), seed=SEED)
     first, second, batch = point
     updates = round(IMAGES[form][name] / batch)
@@ -58,7 +58,7 @@ def results(form: str) -> dict[str, Any]:
 
 
 def keep(form: str, name: str, found: dict[str, Any]) -> None:
-    """Say it, and write it into the file."""
+    """Print the result, and add it to the file."""
     print(name, found, flush=True)
     kept = results(form)
     kept["points"].setdefault(name, []).append(found)

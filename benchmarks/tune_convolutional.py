@@ -1,11 +1,11 @@
 """Learning rates of the convolutional race: `python -m benchmarks.tune_convolutional`.
 
-Contestants may be named after it; all of them are tuned if none is.
+Name the contestants to tune; without a name all of them are tuned.
 
-Every learning rate of a grid trains as long as the race does, from other starts and
-other splits of the digits than the race's (seeds 1, 2, 3). The best has the lowest
-geometric mean of the final training losses; a rate that diverges with one of the seeds
-is out. The results go to tuning/convolutional.json, one contestant at a time.
+Every learning rate of a grid trains as long as in the race, from other starts and on
+other splits of the digits (seeds 1, 2, 3). The best has the lowest geometric mean of
+the final training losses; a rate that diverges with any seed is out. The results go to
+tuning/convolutional.json, one contestant at a time.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ GRIDS = {
 
 
 def final_loss(name: str, problem: Problem, rate: float) -> float | None:
-    """The training loss at the end; None after a divergence."""
+    """The training loss at the end; None if the training diverges."""
     who = contestant(name, problem.network, rate, UPDATES, every=UPDATES)
     try:
         *_, course = follow(problem, who)
@@ -41,7 +41,7 @@ def final_loss(name: str, problem: Problem, rate: float) -> float | None:
 
 
 def score(losses: list[float | None]) -> float:
-    """The geometric mean; infinite where one is missing."""
+    """The geometric mean; infinite if a loss is missing."""
     known = [loss for loss in losses if loss is not None]
     if len(known) < len(losses):
         return math.inf

@@ -1,14 +1,14 @@
 """The grids behind `kfac-ref train --compare`: `python -m benchmarks.tune_lbann`.
 
 A run is one training of 20 epochs on the digits. Adam has three seeds at every point,
-for near its best rate one seed in three ends in a spike; K-FAC, whose runs are longer,
-has the first of them. After each run tuning/lbann_<model>.json is written; what is in
-it is not run again.
+since near its best rate one seed in three ends in a spike; K-FAC, whose runs are
+longer, has the first of them. After each run tuning/lbann_<model>.json is written; runs
+in it are not repeated.
 
 The training objective alone would choose settings under which the weights explode: with
-K-FAC it falls to 1e-16 while the test objective rises to 6. So the best point is the
-one with the lowest training objective among those whose test objective is not above
-that of Adam at LBANN's learning rate; means over the seeds. The same rule serves both.
+K-FAC it falls to 1e-16 while the test objective rises to 6. So the best point has the
+lowest training objective among those whose test objective is at most that of Adam at
+LBANN's learning rate; means over the seeds. The same rule serves both.
 """
 
 from __future__ import annotations
@@ -56,14 +56,14 @@ def grid(model: str) -> list[Settings]:
 
 
 def key(settings: Settings) -> Point:
-    """What a point is, in the file."""
+    """What identifies a point in the file."""
     own = {name: getattr(settings, name) for name in ("optimizer", "learning_rate")}
     kfac = asdict(settings.kfac) if settings.kfac else None
     return json.loads(json.dumps(own | {"kfac": kfac}))
 
 
 def measure(settings: Settings) -> tuple[float | None, ...]:
-    """NUMBERS of the last epoch; None for each after a divergence."""
+    """NUMBERS of the last epoch; each is None if the training diverges."""
     problem = make_problem(settings)
     try:
         *_, course = follow(problem, make_contestant(settings, problem))
@@ -73,7 +73,7 @@ def measure(settings: Settings) -> tuple[float | None, ...]:
 
 
 def fill(points: list[Point], settings: Settings) -> Iterator[Point]:
-    """Run the seeds that this point still lacks; the point, after each of them."""
+    """Run the seeds that this point still lacks; yield the point after each of them."""
     own = key(settings)
     if not any(own.items() <= point.items() for point in points):
         points.append(own | {name: [] for name in NUMBERS})

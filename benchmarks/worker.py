@@ -1,4 +1,4 @@
-"""One task in a process of its own: checked, measured, printed as one line of JSON.
+"""Checks and measures one task in its own process; prints one line of JSON.
 
 usage: python -m benchmarks.worker TASK AGAINST ROUNDS    (AGAINST: baseline, or a peer)
 """
@@ -13,11 +13,11 @@ from typing import Any
 from benchmarks.cases import CASES
 from benchmarks.measure import Time, interleaved, relative_error
 
-PEERS_ERROR = 1e-10  # a little more than a baseline is given
+PEERS_ERROR = 1e-10  # a little more than for a baseline
 
 
 def measure(task: str, against: str, rounds: int) -> dict[str, Any]:
-    """The two times, in milliseconds, and how far the two results are apart."""
+    """The two times, in milliseconds, and how far apart the two results are."""
     row = {"task": task, "against": against, "threads": threads()}
     case = CASES[task](False)
     other, compare = case.baseline, case.compare
@@ -46,7 +46,7 @@ def times(ours: Time, others: Time) -> dict[str, list[float]]:
 
 
 def threads() -> int:
-    """How many threads the BLAS libraries were told to use."""
+    """The number of threads that the BLAS libraries were told to use."""
     return int(os.environ["OPENBLAS_NUM_THREADS"])
 
 
