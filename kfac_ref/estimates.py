@@ -256,7 +256,7 @@ def make_estimate(name: str | Estimate, samples: int | None = None) -> Estimate:
         if samples not in (None, name.samples):
             raise ValueRangeError(
                 f"samples: expected {name.samples}, as in the estimate {name!r}, or "
-                f"none beside it; found {samples}"
+                f"no samples beside it; found {samples}"
             )
         return name
     kind: Any = ESTIMATES[translate("estimate", name, ESTIMATES)]

@@ -59,9 +59,9 @@ def check_overflow(what: str, array: Array) -> None:
         wider = " or compute in float64" if array.dtype.itemsize < 8 else ""
         raise NotFinite(
             f"{what}: {int(xp.sum(~good))} of {array.size} numbers are NaN or "
-            f"infinite: overflow in {array.dtype}, which ends at {limit:.2g} and has "
-            f"the squares of numbers up to {math.sqrt(limit):.2g}; scale the inputs "
-            f"and the parameters{wider}"
+            f"infinite: overflow in {array.dtype}, whose largest number is "
+            f"{limit:.2g}, and squares overflow above {math.sqrt(limit):.2g}; scale "
+            f"the inputs and the parameters{wider}"
         )
 
 

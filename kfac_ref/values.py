@@ -69,7 +69,7 @@ def _content(value: Any) -> dict[str, Any]:
 def _numbers(kind: Any) -> list[tuple[str, list[str]]]:
     """The fields that are numbers or schedules, with the words of their annotations.
 
-        ("step", ["int"]), ("ratio", ["float", "None"])
+    ("step", ["int"]), ("ratio", ["float", "None"])
     """
     found = []
     for field in fields(kind):

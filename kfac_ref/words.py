@@ -95,9 +95,9 @@ SPARSE = "K-FAC with A or G, or both, replaced by its diagonal"
 TWO = "a structure and an estimate in one word here: structure {!r} with estimate {!r}"
 TRACES = "K-FAC with factors weighted by the other side's norm, over the traces"
 DECAYS = (
-    "that they decay does not say how they begin: 'debiased' (TensorFlow K-FAC, "
-    "KFAC-JAX), 'first' (LBANN; ChainerKFAC, whose decay is the weight of the newest), "
-    "'identity' (kfac-pytorch), or 'paper'"
+    "the decay alone, which does not say how it begins: 'debiased' (TensorFlow "
+    "K-FAC, KFAC-JAX), 'first' (LBANN; ChainerKFAC, whose decay is the weight of the "
+    "newest), 'identity' (kfac-pytorch), or 'paper'"
 )
 OTHERS: dict[str, dict[str, str]] = {
     "estimate": {
@@ -109,18 +109,18 @@ OTHERS: dict[str, dict[str, str]] = {
         "kron_in_diag": f"TensorFlow K-FAC's is {SPARSE}",
         "kron_out_diag": f"TensorFlow K-FAC's is {SPARSE}",
         "kron_both_diag": f"TensorFlow K-FAC's is {SPARSE}",
-        "kron_sua": "TensorFlow K-FAC's takes pixels for uncorrelated in A",
+        "kron_sua": "TensorFlow K-FAC's treats pixels as uncorrelated in A",
         "kron_series_1": "TensorFlow K-FAC's is a chain over the uses of a layer",
         "kron_series_2": "TensorFlow K-FAC's is a chain over the uses of a layer",
         "NaiveDiagonal": f"KFAC-JAX's is {SQUARE_OF_SUM}; ours is 'diagonal'",
         "NaiveFull": f"KFAC-JAX's is {SQUARE_OF_SUM}; ours is 'block_diagonal'",
         "RepeatedDenseKroneckerFactored": "KFAC-JAX's leaves out positions whose g is "
-        "zero; where none is, it is 'kronecker'",
+        "zero; if there are none, it is 'kronecker'",
         "NaiveTNT": f"KFAC-JAX's is {TRACES}",
         "DenseTNT": f"KFAC-JAX's is {TRACES}",
         "Conv2DTNT": f"KFAC-JAX's is {TRACES}",
-        "identity": "Kronfluence's is no curvature; without one there is SGD",
-        "ScaledIdentity": "KFAC-JAX's is no curvature; without one there is SGD",
+        "identity": "Kronfluence's is no curvature; to train without one, use SGD",
+        "ScaledIdentity": "KFAC-JAX's is no curvature; to train without one, use SGD",
         "PMatQuasiDiag": "NNGeometry's couples a weight with its unit's bias alone",
         "PMatLowRank": "NNGeometry's is a root of the matrix; ours is 'full'",
         "PMatImplicit": "products without the matrix are kfac_ref.FisherProduct",
@@ -164,6 +164,7 @@ def translate(what: str, name: Any, known: Iterable[str], shown: str = "") -> st
         return choose(shown, name, known)
     if meaning := OTHERS.get(what, {}).get(name):
         raise UnknownName(
-            f"{shown} {name!r} is another thing: {meaning}; known: {', '.join(known)}"
+            f"{shown} {name!r} means something else: {meaning}; "
+            f"known: {', '.join(known)}"
         )
     return choose(shown, ALIASES[what].get(name, name), known, ALIASES[what])

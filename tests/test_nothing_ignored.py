@@ -331,7 +331,7 @@ def test_a_rule_that_is_named_is_not_replaced_by_another():
     ("option", "value", "error", "message"),
     [
         ("average", "debiast", UnknownName, "average 'debiast': did you mean 'debia"),
-        ("average", "ema", UnknownName, "does not say how they begin: 'debiased'"),
+        ("average", "ema", UnknownName, "does not say how it begins: 'debiased'"),
         ("average", 0.95, KfacTypeError, "average: expected a MovingAverage.*0.95"),
         ("iterates", None, KfacTypeError, "iterates: expected a MovingAverage.*None"),
         ("damping_rule", "factored", UnknownName, "mean 'factored_tikhonov'"),

@@ -57,7 +57,7 @@ def test_a_word_for_another_thing_is_refused_with_what_it_is(what, word):
     with pytest.raises(UnknownName) as caught:
         translate(what, word, KNOWN[what])
     message = str(caught.value)
-    assert message.startswith(f"{what} {word!r} is another thing: ")
+    assert message.startswith(f"{what} {word!r} means something else: ")
     assert OTHERS[what][word] in message and ", ".join(KNOWN[what]) in message
 
 

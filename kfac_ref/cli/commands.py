@@ -18,7 +18,7 @@ DONE, FAILED, REFUSED, UNREAD = 0, 1, 2, 141  # 128 + SIGPIPE
 CODES = {
     DONE: "done",
     FAILED: "the work failed",
-    REFUSED: "it was not begun: options, data or folder do not fit",
+    REFUSED: "the work was not begun: options, data or folder do not fit",
     INTERRUPTED: "interrupted",
     UNREAD: "nobody reads the output any more",
 }

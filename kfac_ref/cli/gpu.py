@@ -19,7 +19,7 @@ def add(commands: Any) -> None:
         "estimates, damping rules, exact products, the quadratic model, twenty steps "
         "of every optimizer. Print how far they are apart, then the times of the "
         "benchmarks' tasks beside the card's own matrix products. Exit code 1 if "
-        "anything differs, 2 where no card answers. Needs CuPy, and nothing else.",
+        "anything differs, 2 if no card answers. Needs CuPy, and nothing else.",
     )
     gpu.add_argument(
         "--out",

@@ -24,8 +24,8 @@ def add(commands: Any) -> None:
     race = commands.add_parser(
         "race",
         help="race K-FAC against SGD and Adam",
-        description="Train with K-FAC and its rivals at tuned settings; print who is "
-        "where, draw a figure, and write the numbers beside it.",
+        description="Train with K-FAC and its rivals at tuned settings; print the "
+        "results, draw a figure, and write the numbers beside it.",
     )
     races = race.add_subparsers(dest="race", required=True, metavar="RACE")
     _add_autoencoder(races)

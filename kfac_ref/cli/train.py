@@ -111,14 +111,12 @@ def _add_kfac(parser: Any) -> None:
     flag: Any = {"action": "store_true"}
     add("damping-act", help="added to A; X,Y moves from X towards Y", **numbers)
     add("damping-err", help="added to G; the same", **numbers)
-    add("damping-warmup-steps", help="the pace from X to Y, if both", **steps)
-    add("use-pi", help="share the damping out by pi, from traces", **flag)
-    add("update-interval-init", help="new factors, inverses every so many", **steps)
-    add("update-interval-target", help="and so many in the end", **steps)
-    add("update-interval-steps", help="on the way to a target other than init", **steps)
-    add(
-        "compute-interval", "kfac-compute-interval-steps", help="at most every", **steps
-    )
+    add("damping-warmup-steps", help="how slowly X moves towards Y", **steps)
+    add("use-pi", help="split the damping by pi, computed from traces", **flag)
+    add("update-interval-init", help="from one refresh to the next, at first", **steps)
+    add("update-interval-target", help="the same in the end", **steps)
+    add("update-interval-steps", help="on the way from init to target", **steps)
+    add("compute-interval", "kfac-compute-interval-steps", help="at the least", **steps)
     add(
         "kronecker-decay",
         help="of the factors' moving average",

@@ -30,7 +30,7 @@ def table(device: Device, outcomes: list[Outcome], times: list[Time]) -> str:
         "",
         f"Largest relative errors (Frobenius norm); bounds: {bounds}.",
         f"Of {len(outcomes)} comparisons {refused} are of what mathematics forbids: "
-        "refused by both, in the same words.",
+        "both refuse them in the same words.",
     ]
     wrong = [outcome for outcome in outcomes if outcome.verdict not in PASSING]
     lines += ["", *map(_complaint, wrong)] if wrong else []

@@ -78,7 +78,7 @@ def fit_power_law(x: Sequence, y: Sequence) -> tuple[float, float]:
     ValueRangeError, NotFinite, ShapeError.
     """
     M, drawn = _positive("x", x), _for_each("y", y, x)
-    require(len(np.unique(M)) >= 2, "x", "two different numbers at least", list(x))
+    require(len(np.unique(M)) >= 2, "x", "at least two different numbers", list(x))
     every = np.repeat(M, drawn.shape[1])
     slope, offset = np.polyfit(np.log(every), np.log(drawn.ravel()), 1)
     return float(slope), float(np.exp(offset))

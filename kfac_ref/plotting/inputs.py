@@ -54,7 +54,7 @@ def named(what: str, values: Any, of: str, empty: bool = False) -> Mapping:
     """`values`, if a dict, not empty. Raises KfacTypeError, ValueRangeError."""
     if not isinstance(values, Mapping):
         raise KfacTypeError(
-            f"{what}: expected a dict, the name of each {of} and what is drawn of it; "
+            f"{what}: expected a dict from each {of}'s name to what is drawn of it, "
             f"found {describe(values)}"
         )
     return values if empty else some(what, values, of)
