@@ -174,7 +174,7 @@ def on_rows(function: Callable[[Array], Array], v: Array) -> Array:
 
 
 def add_scaled(total: Array, factor: float, array: Array) -> Array:
-    """total += factor * array, without a second array of that size on the host; total.
+    """total += factor * array, on the host without a second such array; return total.
 
     It works piece by piece, so that the products stay in the cache. (BLAS's axpy would
     be faster still if NumPy and SciPy shared one BLAS: as it is, threads of the one not
