@@ -2,8 +2,8 @@
 
 An estimate turns outputs z (N, ..., C) into vectors (K, N, ..., C) whose second moment,
 summed over k, is the output Fisher F_z (or the GGN's H_z, or the empirical Fisher's).
-The vectors contain all weights. So every estimate leads to the same sum, F = 1/N sum_n
-sum_k vec(D_nk) vec(D_nk)^T.
+Any weights are inside the vectors, so every estimate leads to the same sum,
+F = 1/N sum_n sum_k vec(D_nk) vec(D_nk)^T.
 
     expectation       every column of a square root of F_z         exact, K = outputs
     sampled           gradients for labels drawn from the model    unbiased, K = samples
@@ -265,7 +265,7 @@ def make_estimate(name: str | Estimate, samples: int | None = None) -> Estimate:
     return _made(kind, samples or 1)
 
 
-@cache  # for they are frozen
+@cache  # safe: they are frozen
 def _made(kind: Any, samples: int) -> Estimate:
     return kind(samples)
 

@@ -39,7 +39,7 @@ def check_room(
 
 
 def check_bytes(what: str, needed: int, like: Array, instead: str) -> None:
-    """Raise TooLarge unless `needed` bytes, which `what` takes, are free at `like`."""
+    """Raise TooLarge unless the `needed` bytes of `what` are free where `like` is."""
     if needed <= SMALL:
         return
     free = free_memory(like)

@@ -1,4 +1,4 @@
-"""`kfac-ref demo`: the main job, on a small net."""
+"""`kfac-ref demo`: trains a small net and compares approximations of its Fisher."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ class Categorical(Distribution):
         return (u >= below).sum(axis=-1)  # inverse of the distribution function
 
     def probabilities(self, z: Array) -> Array:
-        """softmax(z), the shape of z."""
+        """softmax(z), of the shape of z."""
         xp = get_xp(z)
         e = xp.exp(z - xp.max(z, axis=-1, keepdims=True))
         return e / xp.sum(e, axis=-1, keepdims=True)

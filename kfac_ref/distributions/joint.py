@@ -133,7 +133,7 @@ class Joint(Distribution):
 
 
 def _of(y: Labels, i: int) -> Array | None:
-    """The labels of part i, or None if there are none: a natural Hessian needs none."""
+    """The labels of part i, or None if there are none: natural parameters need none."""
     return None if y is None else y[i]
 
 

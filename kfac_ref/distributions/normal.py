@@ -62,7 +62,7 @@ class Normal(Diagonal):
 def squared_error() -> Normal:
     """|y - z|^2 with no factor 1/2: the normal distribution of variance 1/2, F_z = 2 I.
 
-    KFAC-JAX and TensorFlow K-FAC define their squared error loss so. Half the squared
+    This is the squared error loss of KFAC-JAX and TensorFlow K-FAC. Half the squared
     error, with F_z = I, is `Normal(1.0, normalized=False)`.
     """
     return Normal(0.5, normalized=False)
@@ -153,5 +153,5 @@ class NormalMeanVariance(Diagonal):
 def _standard_normal(
     z: Array, shape: tuple[int, ...], rng: np.random.Generator, samples: int
 ) -> Array:
-    """Standard normal numbers (samples, *shape), drawn on the host, then like z."""
+    """Standard normal numbers (samples, *shape), like z but drawn on the host."""
     return asarray(rng.standard_normal((samples, *shape)).astype(z.dtype), like=z)

@@ -131,7 +131,7 @@ def make(structure: str, p: Problem, estimate: str = "expectation") -> Symmetric
 def make_damped_chain(
     structure: str, p: Problem, estimate: str = "expectation"
 ) -> SymmetricMatrix:
-    """Return what `make` does; of block_tridiagonal the damped matrix."""
+    """What `make` returns; for block_tridiagonal, the damped matrix."""
     M = make(structure, p, estimate)
     return factored_tikhonov(M, CHAIN_DAMPING) if isinstance(M, ChainFactors) else M
 

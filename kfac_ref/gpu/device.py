@@ -1,4 +1,4 @@
-"""The device: is there one, what is it, and how is it timed?"""
+"""Finds the device, describes it, and times calls on it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Device:
 
 
 def find_device() -> Device:
-    """The current CUDA device. Raises BackendError, with the reason, if none does."""
+    """The current CUDA device. Raises BackendError, saying why, if none answers."""
     try:
         with use("cupy"):
             cupy: Any = get_xp(asarray(np.zeros(1)))

@@ -105,8 +105,8 @@ def bare_products(
 ) -> Callable[[], Arrays]:
     """A function that makes the matrix products and Cholesky calls, on ready operands.
 
-    For each pair of sizes (d, o) it factorises both factors and solves for a matrix (d,
-    o).
+    For each pair of sizes (d, o), it factorises both factors and solves with them for a
+    (d, o) matrix.
     """
     pairs = [(_full(xp, dtype, m, k), _full(xp, dtype, k, n)) for m, k, n in products]
     blocks = [

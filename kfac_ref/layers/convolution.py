@@ -20,12 +20,12 @@ class Conv2d(Layer):
     the last row. `kernel`, `stride` and `dilation` are numbers or pairs (vertical,
     horizontal).
 
-    padding: "VALID" adds none. "SAME" adds zeros so that the output has ceil(h /
-    stride) rows: of `total = max(0, (ceil(h/stride) - 1) * stride + (kh - 1) * dilation
-    + 1 - h)` rows, `total // 2` go above and the rest below (the rule of TensorFlow and
-    JAX). "CIRCULAR" adds as many, but repeats the image instead of zeros. ((top,
-    bottom), (left, right)) adds as many zeros as it says. A padded pixel is like any
-    other: the 1 for the bias is 1 in every patch.
+    padding: "VALID" adds none. "SAME" adds zeros, so that the output has ceil(h/stride)
+    rows: `total // 2` rows above and the rest below (TensorFlow's and JAX's rule), with
+    `total = max(0, (ceil(h/stride) - 1) * stride + (kh - 1) * dilation + 1 - h)`.
+    "CIRCULAR" adds as many, but repeats the image. ((top, bottom), (left, right)) says
+    how many zeros to add. A padded pixel is like any other: the 1 for the bias is 1 in
+    every patch.
 
     Grosse & Martens 2016, section 2.2: a_nt are the patches, one for each output pixel.
     """

@@ -57,7 +57,7 @@ class Axis(Value):
 
 @dataclass(frozen=True)
 class Grid(Value):
-    """Both axes of images (..., h, w, c) with patches (..., T, kh*kw, c)."""
+    """Both axes: images (..., h, w, c) have patches (..., T, kh*kw, c)."""
 
     rows: Axis
     columns: Axis

@@ -131,7 +131,7 @@ class BatchStandardize(Standardize):
 
 
 def _flat(name: str, array: Array) -> np.ndarray:
-    """The statistics as (C,), given as that or, by `statistics`, as (1, ..., 1, C)."""
+    """Given statistics as (C,); `statistics` returns them as (1, ..., 1, C)."""
     check_finite(f"BatchStandardize: {name}", array)
     flat = to_numpy(array).reshape(-1)
     if array.shape[-1:] != flat.shape:

@@ -41,7 +41,7 @@ def heat_maps(
     into square cells, each drawn as the root mean square of its entries, on a log
     scale. White lines separate the layers, which have `sizes` rows each. Raises
     ShapeError if `sizes` do not add up, NotFinite if an entry is not finite,
-    KfacTypeError if a matrix is none.
+    KfacTypeError unless both are matrices.
     """
     words("name", name)
     check_matrix("exact", exact)

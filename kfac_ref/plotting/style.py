@@ -48,7 +48,7 @@ STYLE: dict[Any, Any] = {
 
 @door
 def look(i: int) -> dict[str, Any]:
-    """Colour, line and marker of curve i, for `plot`; 48 are different."""
+    """Colour, line and marker of curve i, for `plot`, in 48 combinations."""
     i = check_count("i", i, least=0)
     turn = i // len(KINDS)
     found = {"color": KINDS[i % 4], "linestyle": LINES[(i + turn) % 4]}
@@ -98,7 +98,7 @@ def _our_style() -> Iterator[None]:
 def save(figure: Any, path: str | Path) -> Path:
     """Atomically write a PNG, without date or version inside; return the path.
 
-    Raises KfacTypeError if `figure` is no figure or `path` no path; OSError.
+    Raises KfacTypeError unless `figure` is a figure and `path` a path; OSError.
     """
     content = io.BytesIO()
     with _our_style():
