@@ -82,7 +82,7 @@ def _numbers(kind: Any) -> list[tuple[str, list[str]]]:
 
 
 def _plain(what: str, value: Any, words: list[str]) -> Any:
-    """`value`, converted as its annotation says. Raises KfacTypeError, ValueRangeError."""
+    """`value`, converted to its annotation. Raises KfacTypeError, ValueRangeError."""
     scheduled = "Schedule" in words
     if ("None" in words and value is None) or (scheduled and is_function(value)):
         return value
