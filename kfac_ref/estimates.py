@@ -272,7 +272,7 @@ def _made(kind: Any, samples: int) -> Estimate:
 
 def _draws_nothing(name: str, samples: int) -> ValueRangeError:
     return ValueRangeError(
-        f"samples of estimate {name}: expected 1, for it draws nothing; found {samples}"
+        f"samples of estimate {name}: expected 1, as it draws nothing; found {samples}"
     )
 
 

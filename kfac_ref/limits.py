@@ -1,11 +1,11 @@
 """Limits of memory and number formats: errors before, or as soon as, they are passed.
 
-A dense matrix of 60,300 parameters takes 29 GB. One that does not fit means a bare
-MemoryError or, if the system promises more than it has, the end of the process. So
-whatever is quadratic in a size calls `check_room` before allocating, and whatever is a
-number of the caller's times a batch calls `check_bytes`. Second moments of finite
-numbers can overflow their dtype; `check_overflow` says where. `norm` is right even if
-squares would overflow.
+A dense matrix of 60,300 parameters takes 29 GB. If one does not fit, NumPy raises a
+bare MemoryError or, if the system promises more than it has, the process is killed. So
+code whose arrays are quadratic in a size calls `check_room` before it allocates, and
+code whose arrays are a caller's number times a batch calls `check_bytes`. Second
+moments of finite numbers can overflow their dtype; `check_overflow` says where. `norm`
+is right even if squares would overflow.
 """
 
 from __future__ import annotations

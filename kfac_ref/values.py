@@ -5,8 +5,8 @@ agree: arrays in backend, dtype, shape and entries, everything else by its own `
 equals NaN here, so a copy always equals its original. Attributes that begin with an
 underscore are derived from the rest and ignored.
 
-Whatever may hold arrays, or can be changed, is not hashable, just as lists and arrays
-are not. Frozen dataclasses of plain numbers are (schedules, estimates, ...).
+Values that may hold arrays, or can be changed, are not hashable, like lists and arrays.
+Frozen dataclasses of plain numbers are (schedules, estimates, ...).
 """
 
 from __future__ import annotations

@@ -164,7 +164,7 @@ def test_errors(rng):
         make_estimate("emprical")
     with pytest.raises(ValueRangeError, match="expected a whole number >= 1, found 0"):
         make_estimate("sampled", 0)
-    with pytest.raises(ValueRangeError, match="expected 1, for it draws nothing"):
+    with pytest.raises(ValueRangeError, match="expected 1, as it draws nothing"):
         make_estimate("empirical", 2)
     with pytest.raises(NotImplementedError):
         Estimate().vectors(Categorical(), rng.normal(size=(2, 3)), None, 0, 1)

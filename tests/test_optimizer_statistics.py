@@ -133,5 +133,5 @@ def test_errors(xp, rng):
             KFAC(net, structure=structure, estimate=["sampled"] * 3)
     with pytest.raises(ShapeError, match=f"structure: expected one name, or {every}"):
         KFAC(net, structure=["kronecker"] * 2)
-    with pytest.raises(ValueRangeError, match="'empirical': expected 1, for it draws"):
+    with pytest.raises(ValueRangeError, match="'empirical': expected 1, as it draws"):
         KFAC(net, estimate=["empirical", "expectation", "empirical"], samples=2)
