@@ -1,7 +1,8 @@
 """Counts what one must open to follow K-FAC: `python -m benchmarks.reading`.
 
 For some calls it counts, with sys.setprofile, the functions of the package that are
-entered and their files; then the lines and files of every room. `--draw 10 --seed 0`
+entered and their files; then the lines and files of every room, and of the two paths of
+reading that the package's docstring marks. `--draw 10 --seed 0`
 prints functions drawn at random, for a reader to judge.
 """
 
@@ -24,6 +25,26 @@ from kfac_ref.distributions import Categorical
 from kfac_ref.layers import Dense, Tanh
 
 ROOT = Path(kfac_ref.__file__).parent
+
+FIRST_HOUR = """
+    network.py estimates.py pairs.py structures/kronecker.py damping/rules.py
+    optimizer/stages.py
+""".split()
+PATHS = {  # what somebody reads, in this order
+    "first hour": FIRST_HOUR,
+    "afternoon": FIRST_HOUR
+    + """
+        layers/base.py layers/dense.py layers/activations.py layers/containers.py
+        distributions/base.py distributions/categorical.py
+        matrices/base.py matrices/kronecker.py matrices/block_diagonal.py
+        matrices/diagonal.py matrices/eigen_kronecker.py
+        structures/__init__.py structures/dense.py structures/diagonal.py
+        structures/eigenvalue_corrected.py exact/dense.py exact/products.py
+        damping/pi.py damping/factors.py quadratic_model.py
+        optimizer/averages.py optimizer/statistics.py optimizer/state.py
+        optimizer/proposal.py optimizer/levenberg_marquardt.py optimizer/kfac.py
+    """.split(),
+}
 
 
 def entered(call: Callable[[], Any]) -> list[tuple[str, str]]:
@@ -70,6 +91,11 @@ def sizes() -> dict[str, tuple[int, int]]:
     return {room: (lines[room], files[room]) for room in lines}
 
 
+def lines_of(files: list[str]) -> int:
+    """Lines of some files of the package."""
+    return sum(len((ROOT / file).read_text().splitlines()) for file in files)
+
+
 def functions() -> list[str]:
     """The source of every function and method, with its file and line."""
     found = []
@@ -101,6 +127,8 @@ def main() -> None:
     print()
     for room, (lines, files) in sizes().items():
         print(f"{room:24} {lines:6} lines {files:3} files")
+    for name, files in PATHS.items():
+        print(f"{'path: ' + name:24} {lines_of(files):6} lines {len(files):3} files")
     every = sizes().values()
     total = sum(lines for lines, _ in every), sum(files for _, files in every)
     print(f"{'all':24} {total[0]:6} lines {total[1]:3} files")

@@ -27,15 +27,9 @@ from typing import Any
 import numpy as np
 
 from kfac_ref.backend import Array, asarray
+from kfac_ref.checks import check_count, check_shape
 from kfac_ref.distributions.base import Distribution
-from kfac_ref.errors import (
-    ShapeError,
-    ValueRangeError,
-    check_count,
-    check_shape,
-    located,
-    not_written,
-)
+from kfac_ref.errors import ShapeError, ValueRangeError, located, not_written
 from kfac_ref.limits import check_bytes
 from kfac_ref.network import Network
 from kfac_ref.values import Value

@@ -13,6 +13,14 @@ from typing import Any
 import numpy as np
 
 from kfac_ref.backend import Array, asarray, get_xp
+from kfac_ref.checks import (
+    check_batch,
+    check_finite,
+    check_float_type,
+    check_generator,
+    check_kind,
+    check_shape,
+)
 from kfac_ref.distributions.base import Distribution
 from kfac_ref.errors import (
     FLOATS,
@@ -20,12 +28,6 @@ from kfac_ref.errors import (
     KfacTypeError,
     ShapeError,
     ValueRangeError,
-    check_batch,
-    check_finite,
-    check_float_type,
-    check_generator,
-    check_kind,
-    check_shape,
     describe,
     located,
 )

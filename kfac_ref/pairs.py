@@ -21,24 +21,27 @@ import numpy as np
 
 from kfac_ref.backend import Array, get_xp
 from kfac_ref.calls import door
+from kfac_ref.checks import (
+    check_alike,
+    check_batch,
+    check_count,
+    check_floats,
+    check_generator,
+    check_kind,
+    check_names,
+    check_shape,
+)
 from kfac_ref.errors import (
     KfacTypeError,
     ShapeError,
     Unsupported,
     ValueRangeError,
-    check_batch,
-    check_count,
-    check_generator,
-    check_kind,
-    check_names,
-    check_shape,
     describe,
     located,
     not_written,
 )
 from kfac_ref.estimates import Estimate, Expectation, make_estimate
 from kfac_ref.limits import check_bytes, quiet_overflow
-from kfac_ref.matrices.definite import check_alike, check_floats
 from kfac_ref.network import Linearization, Network
 from kfac_ref.values import Value
 

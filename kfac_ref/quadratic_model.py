@@ -26,20 +26,23 @@ from dataclasses import dataclass
 import numpy as np
 
 from kfac_ref.backend import Array, get_xp, to_numpy
+from kfac_ref.checks import (
+    check_count,
+    check_finite,
+    check_floats,
+    check_number,
+    check_shape,
+)
 from kfac_ref.errors import (
     NotPositiveDefinite,
     ShapeError,
     ValueRangeError,
-    check_count,
-    check_finite,
-    check_number,
-    check_shape,
     describe,
     located,
 )
 from kfac_ref.matrices import SymmetricMatrix
 from kfac_ref.matrices.base import check_matrix
-from kfac_ref.matrices.definite import check_damping, check_floats, check_vector
+from kfac_ref.matrices.definite import check_damping, check_vector
 from kfac_ref.values import Value
 
 

@@ -19,15 +19,14 @@ import numpy as np
 
 from kfac_ref.backend import get_xp
 from kfac_ref.calls import check_words, words_of
-from kfac_ref.errors import (
-    KfacTypeError,
+from kfac_ref.checks import (
     check_count,
     check_flag,
     check_number,
     check_real,
-    describe,
     is_function,
 )
+from kfac_ref.errors import KfacTypeError, describe
 
 
 class Value:

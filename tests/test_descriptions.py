@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import kfac_ref
-from kfac_ref.errors import KfacError, check_count, describe
+from kfac_ref.checks import check_count
+from kfac_ref.errors import KfacError, describe
 from kfac_ref.layers.arguments import check_pair
 from kfac_ref.matrices import DenseMatrix
 from kfac_ref.optimizer import KFAC

@@ -19,20 +19,13 @@ import pytest
 
 import value_cases as cases
 from kfac_ref import curvature, quadratic_model
+from kfac_ref.checks import check_count, check_flag, check_number, check_real
 from kfac_ref.comparison import compare, distances
 from kfac_ref.damping import rules
 from kfac_ref.damping.pi import check_pi, find_pi
 from kfac_ref.datasets import read_idx, shrink
 from kfac_ref.datasets.curves import curves
-from kfac_ref.errors import (
-    KfacError,
-    KfacTypeError,
-    ValueRangeError,
-    check_count,
-    check_flag,
-    check_number,
-    check_real,
-)
+from kfac_ref.errors import KfacError, KfacTypeError, ValueRangeError
 from kfac_ref.estimates import make_estimate
 from kfac_ref.exact import dense as fisher
 from kfac_ref.exact import hessian

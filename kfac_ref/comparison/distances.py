@@ -19,7 +19,8 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 
 from kfac_ref.backend import Array, asarray, get_xp, to_numpy
 from kfac_ref.calls import door
-from kfac_ref.errors import ShapeError, ValueRangeError, check_shape
+from kfac_ref.checks import check_shape
+from kfac_ref.errors import ShapeError, ValueRangeError
 from kfac_ref.limits import norm
 from kfac_ref.matrices import SymmetricMatrix
 from kfac_ref.matrices.base import check_matrix

@@ -8,16 +8,9 @@ from time import perf_counter
 from typing import Any
 
 from kfac_ref.backend import Array
+from kfac_ref.checks import check_finite, check_names, check_shape
 from kfac_ref.damping.rules import Rule, make_rule
-from kfac_ref.errors import (
-    KfacTypeError,
-    ShapeError,
-    ValueRangeError,
-    check_finite,
-    check_names,
-    check_shape,
-    describe,
-)
+from kfac_ref.errors import KfacTypeError, ShapeError, ValueRangeError, describe
 from kfac_ref.matrices import BlockTridiagonalInverse, SymmetricMatrix
 from kfac_ref.matrices.base import check_matrix
 from kfac_ref.values import Value

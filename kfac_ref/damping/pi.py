@@ -27,7 +27,8 @@ from collections.abc import Callable
 
 from kfac_ref.backend import Array, eigvalsh, get_xp
 from kfac_ref.calls import door
-from kfac_ref.errors import ValueRangeError, check_kind, check_number, describe
+from kfac_ref.checks import check_kind, check_number
+from kfac_ref.errors import ValueRangeError, describe
 from kfac_ref.limits import norm
 from kfac_ref.matrices import KroneckerProduct
 from kfac_ref.words import translate

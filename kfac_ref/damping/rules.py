@@ -36,15 +36,14 @@ from typing import Any
 
 from kfac_ref.backend import get_xp
 from kfac_ref.calls import door
+from kfac_ref.checks import check_flag, is_function
 from kfac_ref.damping.factors import balance, beside_scalar, check_factors
 from kfac_ref.damping.pi import check_pi
 from kfac_ref.errors import (
     KfacTypeError,
     ShapeError,
     ValueRangeError,
-    check_flag,
     describe,
-    is_function,
     located,
 )
 from kfac_ref.matrices import (

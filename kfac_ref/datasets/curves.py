@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from kfac_ref.backend import Array, asarray
-from kfac_ref.errors import check_count, check_float_type, check_generator
+from kfac_ref.checks import check_count, check_float_type, check_generator
 
 MARGIN = 1 / 7  # of the side, between the points and the edge
 BRUSH = 0.75  # pixels: the standard deviation of the stroke

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from kfac_ref.backend import Array, asarray
-from kfac_ref.errors import check_float_type
+from kfac_ref.checks import check_float_type
 from kfac_ref.extras import optional
 
 

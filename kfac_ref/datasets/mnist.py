@@ -18,14 +18,8 @@ from typing import Any
 import numpy as np
 
 from kfac_ref.backend import Array, asarray
-from kfac_ref.errors import (
-    KfacError,
-    ShapeError,
-    check_count,
-    check_float_type,
-    check_shape,
-    choose,
-)
+from kfac_ref.checks import check_count, check_float_type, check_shape
+from kfac_ref.errors import KfacError, ShapeError, choose
 from kfac_ref.files import check_path
 
 LARGEST = 2**28  # bytes: no file may claim to hold more (MNIST holds 2**25.5)

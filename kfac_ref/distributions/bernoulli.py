@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from kfac_ref.backend import Array, asarray, get_xp
+from kfac_ref.checks import check_shape
 from kfac_ref.distributions.base import Diagonal, check_dtype
-from kfac_ref.errors import ValueRangeError, check_shape
+from kfac_ref.errors import ValueRangeError
 from kfac_ref.layers.activations import fold, halves, sigmoid
 
 

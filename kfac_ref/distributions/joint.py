@@ -8,15 +8,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from kfac_ref.backend import Array, get_xp
+from kfac_ref.checks import check_count, check_number
 from kfac_ref.distributions.base import Distribution, Labels
-from kfac_ref.errors import (
-    ShapeError,
-    ValueRangeError,
-    check_count,
-    check_number,
-    describe,
-    located,
-)
+from kfac_ref.errors import ShapeError, ValueRangeError, describe, located
 
 
 class Joint(Distribution):

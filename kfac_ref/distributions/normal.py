@@ -9,14 +9,9 @@ import numpy as np
 
 from kfac_ref.backend import Array, asarray, get_xp
 from kfac_ref.calls import door
+from kfac_ref.checks import check_shape
 from kfac_ref.distributions.base import Diagonal, check_dtype
-from kfac_ref.errors import (
-    ShapeError,
-    Unsupported,
-    ValueRangeError,
-    check_shape,
-    describe,
-)
+from kfac_ref.errors import ShapeError, Unsupported, ValueRangeError, describe
 
 
 @dataclass(frozen=True)

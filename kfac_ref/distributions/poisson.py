@@ -6,8 +6,9 @@ import numpy as np
 from scipy.special import gammaln
 
 from kfac_ref.backend import Array, asarray, get_xp, to_numpy
+from kfac_ref.checks import check_shape
 from kfac_ref.distributions.base import Diagonal, check_dtype
-from kfac_ref.errors import ValueRangeError, check_shape
+from kfac_ref.errors import ValueRangeError
 
 LARGEST_RATE = 9e18  # draws are 64-bit integers
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from kfac_ref.backend import Array
 from kfac_ref.calls import door
-from kfac_ref.errors import check_count
+from kfac_ref.checks import check_count
 from kfac_ref.exact.products import by_products, check_block, curvature_product
 from kfac_ref.limits import check_room, quiet_overflow
 from kfac_ref.matrices import DenseMatrix

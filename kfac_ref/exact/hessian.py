@@ -13,7 +13,8 @@ import numpy as np
 
 from kfac_ref.backend import Array, get_xp
 from kfac_ref.calls import door
-from kfac_ref.errors import BackendError, check_kind
+from kfac_ref.checks import check_kind
+from kfac_ref.errors import BackendError
 from kfac_ref.exact.products import check_block
 from kfac_ref.extras import optional
 from kfac_ref.limits import check_room, quiet_overflow

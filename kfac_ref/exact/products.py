@@ -18,13 +18,8 @@ from typing import Any
 import numpy as np
 
 from kfac_ref.backend import Array, get_xp, linear_operator, on_rows
-from kfac_ref.errors import (
-    Unsupported,
-    ValueRangeError,
-    check_count,
-    check_kind,
-    not_written,
-)
+from kfac_ref.checks import check_count, check_kind
+from kfac_ref.errors import Unsupported, ValueRangeError, not_written
 from kfac_ref.matrices import SymmetricMatrix
 from kfac_ref.matrices.definite import check_vector
 from kfac_ref.network import Linearization, Network

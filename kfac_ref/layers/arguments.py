@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from kfac_ref.errors import ValueRangeError, check_count, choose, describe
+from kfac_ref.checks import check_count
+from kfac_ref.errors import ValueRangeError, choose, describe
 from kfac_ref.layers.patches import PADDINGS, Padding, Pair
 
 

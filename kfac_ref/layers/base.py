@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 
 from kfac_ref.backend import Array, get_xp
-from kfac_ref.errors import check_shape, not_written
+from kfac_ref.checks import check_shape
+from kfac_ref.errors import not_written
 from kfac_ref.values import Value
 
 Tape = Any  # what forward keeps for jvp, vjp and read_a

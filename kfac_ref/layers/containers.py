@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from kfac_ref.backend import Array
-from kfac_ref.errors import KfacTypeError, check_shape, describe, located
+from kfac_ref.checks import check_shape
+from kfac_ref.errors import KfacTypeError, describe, located
 from kfac_ref.layers.base import Layer, Tape
 
 

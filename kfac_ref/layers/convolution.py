@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from kfac_ref.backend import Array
-from kfac_ref.errors import check_count, check_flag, check_shape, located
+from kfac_ref.checks import check_count, check_flag, check_shape
+from kfac_ref.errors import located
 from kfac_ref.layers.arguments import check_padding, check_pair, show_pair
 from kfac_ref.layers.base import Layer, Tape
 from kfac_ref.layers.dense import Dense

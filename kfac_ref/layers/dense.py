@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from kfac_ref.backend import Array, get_xp
-from kfac_ref.errors import check_count, check_flag
+from kfac_ref.checks import check_count, check_flag
 from kfac_ref.layers.base import Layer, Tape, append_one, check_features
 from kfac_ref.layers.initializers import Initializer, glorot
 

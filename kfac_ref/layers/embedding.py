@@ -8,7 +8,8 @@ from typing import NoReturn
 import numpy as np
 
 from kfac_ref.backend import Array, get_xp
-from kfac_ref.errors import Unsupported, ValueRangeError, check_count, check_shape
+from kfac_ref.checks import check_count, check_shape
+from kfac_ref.errors import Unsupported, ValueRangeError
 from kfac_ref.layers.base import Layer, Tape
 from kfac_ref.layers.initializers import Initializer, glorot
 

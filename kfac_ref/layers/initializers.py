@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from kfac_ref.calls import door
-from kfac_ref.errors import ValueRangeError, check_count
+from kfac_ref.checks import check_count
+from kfac_ref.errors import ValueRangeError
 from kfac_ref.values import Value
 
 Initializer = Callable[..., np.ndarray]

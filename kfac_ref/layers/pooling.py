@@ -5,7 +5,8 @@ from __future__ import annotations
 from types import ModuleType
 
 from kfac_ref.backend import Array, get_xp
-from kfac_ref.errors import check_shape, choose, located, not_written
+from kfac_ref.checks import check_shape
+from kfac_ref.errors import choose, located, not_written
 from kfac_ref.layers.arguments import check_pair, show_pair
 from kfac_ref.layers.base import Layer, Tape
 from kfac_ref.layers.patches import PADDINGS, Grid, Pair, make_grid

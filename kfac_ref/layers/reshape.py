@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kfac_ref.backend import Array
-from kfac_ref.errors import check_shape
+from kfac_ref.checks import check_shape
 from kfac_ref.layers.base import Layer, Tape
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kfac_ref.backend import Array, get_xp
-from kfac_ref.errors import check_count
+from kfac_ref.checks import check_count
 from kfac_ref.layers.base import Layer, Tape, append_one, check_features
 
 

@@ -14,15 +14,8 @@ from __future__ import annotations
 import numpy as np
 
 from kfac_ref.backend import Array, asarray, get_xp, to_numpy
-from kfac_ref.errors import (
-    ShapeError,
-    ValueRangeError,
-    check_finite,
-    check_number,
-    check_shape,
-    describe,
-    not_written,
-)
+from kfac_ref.checks import check_finite, check_number, check_shape
+from kfac_ref.errors import ShapeError, ValueRangeError, describe, not_written
 from kfac_ref.layers.base import Layer, Tape, check_features
 
 

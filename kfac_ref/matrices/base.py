@@ -39,13 +39,8 @@ from kfac_ref.backend import (
     linear_operator,
     on_rows,
 )
-from kfac_ref.errors import (
-    KfacTypeError,
-    ShapeError,
-    check_count,
-    describe,
-    not_written,
-)
+from kfac_ref.checks import check_count
+from kfac_ref.errors import KfacTypeError, ShapeError, describe, not_written
 from kfac_ref.limits import check_overflow, check_room, norm
 from kfac_ref.matrices.definite import (
     called,

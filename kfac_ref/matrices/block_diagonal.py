@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate
 
 from kfac_ref.backend import Array, get_xp
+from kfac_ref.checks import check_alike
 from kfac_ref.errors import ShapeError, describe
 from kfac_ref.matrices.base import SymmetricMatrix
-from kfac_ref.matrices.definite import called, check_alike
+from kfac_ref.matrices.definite import called
 
 
 class BlockDiagonalMatrix(SymmetricMatrix):

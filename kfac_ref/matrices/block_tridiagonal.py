@@ -21,21 +21,10 @@ from collections.abc import Sequence
 from itertools import accumulate, pairwise
 
 from kfac_ref.backend import Array, get_xp, solve_triangular
-from kfac_ref.errors import (
-    KfacTypeError,
-    ShapeError,
-    check_names,
-    check_shape,
-    describe,
-)
+from kfac_ref.checks import check_alike, check_floats, check_names, check_shape
+from kfac_ref.errors import KfacTypeError, ShapeError, describe
 from kfac_ref.matrices.base import SymmetricMatrix
-from kfac_ref.matrices.definite import (
-    check_alike,
-    check_damping,
-    check_floats,
-    check_symmetric,
-    factorize,
-)
+from kfac_ref.matrices.definite import check_damping, check_symmetric, factorize
 from kfac_ref.matrices.eigen_kronecker import kronecker_product
 from kfac_ref.matrices.kronecker_difference import KroneckerDifference
 

@@ -13,15 +13,18 @@ from kfac_ref.backend import (
     solve_triangular,
     to_numpy,
 )
+from kfac_ref.checks import (
+    all_finite,
+    check_finite,
+    check_float_kind,
+    check_number,
+    check_shape,
+)
 from kfac_ref.errors import (
     KfacTypeError,
     NotPositiveDefinite,
     ShapeError,
     ValueRangeError,
-    all_finite,
-    check_finite,
-    check_number,
-    check_shape,
     describe,
     located,
 )
@@ -62,32 +65,6 @@ def check_exponent(exponent: float) -> float:
     return float(exponent)
 
 
-def check_floats(what: str, array: Array) -> None:
-    """Raise ShapeError or ValueRangeError unless finite floats, at least one."""
-    _check_kind(what, array)
-    check_finite(what, array)
-
-
-def _check_kind(what: str, array: Array) -> None:
-    if array.size == 0:
-        raise ShapeError(f"{what}: found an empty array of shape {tuple(array.shape)}")
-    if array.dtype.name not in ("float32", "float64"):
-        raise ValueRangeError(
-            f"{what}: expected float64 or float32, found {array.dtype}; use astype"
-        )
-
-
-def check_alike(what: str, *arrays: Array) -> None:
-    """Raise BackendError or ValueRangeError unless of one backend and one dtype."""
-    get_xp(*arrays)
-    dtypes = sorted({array.dtype.name for array in arrays})
-    if len(dtypes) > 1:
-        raise ValueRangeError(
-            f"{what}: expected arrays of one dtype, found {' and '.join(dtypes)}; "
-            "use astype"
-        )
-
-
 def check_vector(what: str, v: Array, size: int, like: Array) -> None:
     """Check what a matrix with `like` inside multiplies or solves for.
 
@@ -123,7 +100,7 @@ def check_symmetric(what: str, matrix: Array) -> None:
     """
     check_shape(what, matrix, (None, None))
     check_shape(what, matrix, (matrix.shape[0], matrix.shape[0]))
-    _check_kind(what, matrix)
+    check_float_kind(what, matrix)
     asymmetry, largest = _asymmetry(matrix)
     if math.isnan(largest):
         check_finite(what, matrix)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from kfac_ref.backend import Array, get_xp
-from kfac_ref.errors import check_shape
+from kfac_ref.checks import check_floats, check_shape
 from kfac_ref.limits import norm
 from kfac_ref.matrices.base import SymmetricMatrix
 from kfac_ref.matrices.definite import (
     called,
     check_damping,
     check_exponent,
-    check_floats,
     spectral_power,
 )
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from kfac_ref.backend import Array, get_xp
-from kfac_ref.errors import ValueRangeError, check_number, check_shape
+from kfac_ref.checks import check_alike, check_floats, check_number, check_shape
+from kfac_ref.errors import ValueRangeError
 from kfac_ref.limits import check_overflow, norm, quiet_overflow
 from kfac_ref.matrices.base import SymmetricMatrix
 from kfac_ref.matrices.definite import (
     called,
-    check_alike,
     check_damping,
     check_exponent,
-    check_floats,
     spectral_power,
 )
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from kfac_ref.backend import Array, cholesky_solve, eigh, eigvalsh, get_xp
+from kfac_ref.checks import check_alike
 from kfac_ref.limits import check_overflow, norm
 from kfac_ref.matrices.base import SymmetricMatrix
 from kfac_ref.matrices.definite import (
     called,
-    check_alike,
     check_damping,
     check_exponent,
     check_symmetric,

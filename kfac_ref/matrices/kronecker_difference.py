@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from kfac_ref.backend import Array, eigh, get_xp, solve_triangular
-from kfac_ref.errors import check_shape
+from kfac_ref.checks import check_alike, check_shape
 from kfac_ref.matrices.base import SymmetricMatrix
 from kfac_ref.matrices.definite import (
     called,
-    check_alike,
     check_damping,
     check_symmetric,
     factorize,

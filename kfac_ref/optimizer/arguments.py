@@ -7,12 +7,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from kfac_ref.backend import Array
-from kfac_ref.errors import (
-    KfacTypeError,
-    check_kind,
-    describe,
-    require,
-)
+from kfac_ref.checks import check_kind
+from kfac_ref.errors import KfacTypeError, describe, require
 from kfac_ref.network import Network
 
 

@@ -17,7 +17,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from kfac_ref.backend import Array, get_xp
-from kfac_ref.errors import check_number, require
+from kfac_ref.checks import check_number
+from kfac_ref.errors import require
 from kfac_ref.network import Linearization, Network, check_network
 from kfac_ref.optimizer.arguments import (
     check_state,

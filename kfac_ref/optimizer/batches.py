@@ -17,7 +17,8 @@ import numpy as np
 
 from kfac_ref.backend import Array, asarray
 from kfac_ref.calls import door
-from kfac_ref.errors import ShapeError, check_count, require
+from kfac_ref.checks import check_count
+from kfac_ref.errors import ShapeError, require
 from kfac_ref.optimizer.baselines import Number, value_at
 from kfac_ref.optimizer.schedules import Bounded, Exponential, Schedule
 from kfac_ref.optimizer.state import Place

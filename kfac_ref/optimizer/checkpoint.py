@@ -21,7 +21,8 @@ import numpy as np
 
 from kfac_ref.backend import Array, asarray, to_numpy
 from kfac_ref.calls import door
-from kfac_ref.errors import KfacError, check_generator, choose
+from kfac_ref.checks import check_generator
+from kfac_ref.errors import KfacError, choose
 from kfac_ref.files import check_path, write_whole
 from kfac_ref.network import check_network
 from kfac_ref.optimizer.archive import CheckpointError, pack, unpack

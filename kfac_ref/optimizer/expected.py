@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
-from kfac_ref.errors import KfacTypeError, check_shape
-from kfac_ref.matrices.definite import check_floats
+from kfac_ref.checks import check_floats, check_shape
+from kfac_ref.errors import KfacTypeError
 from kfac_ref.optimizer.state import State
 from kfac_ref.optimizer.state_matrices import curvature, damped, inverse
 from kfac_ref.optimizer.state_parts import (

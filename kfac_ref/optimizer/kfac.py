@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 
 from kfac_ref.backend import Array, get_xp
-from kfac_ref.errors import check_flag, check_kind
+from kfac_ref.checks import check_flag, check_kind
 from kfac_ref.exact.products import curvature_product
 from kfac_ref.network import Linearization, Network, check_network
 from kfac_ref.optimizer.arguments import check_batches, check_state, starting_point

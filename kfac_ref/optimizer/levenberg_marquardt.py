@@ -16,7 +16,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from kfac_ref.errors import check_count, check_number, choose, require
+from kfac_ref.checks import check_count, check_number
+from kfac_ref.errors import choose, require
 from kfac_ref.matrices.definite import check_damping
 from kfac_ref.values import Value
 

@@ -10,13 +10,9 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from kfac_ref.checks import check_share
 from kfac_ref.damping import by_kind, make_rule
-from kfac_ref.errors import (
-    ValueRangeError,
-    check_share,
-    choose,
-    require,
-)
+from kfac_ref.errors import ValueRangeError, choose, require
 from kfac_ref.exact.products import PRODUCTS
 from kfac_ref.optimizer.arguments import check_adapt_damping, check_size
 from kfac_ref.optimizer.averages import MovingAverage, make_average

@@ -16,7 +16,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kfac_ref.errors import check_number, check_real, require
+from kfac_ref.checks import check_number, check_real
+from kfac_ref.errors import require
 from kfac_ref.values import Value
 
 Schedule = Callable[[float], float]

@@ -25,14 +25,8 @@ from typing import Any
 import numpy as np
 
 from kfac_ref.backend import Array, add_scaled, asarray
-from kfac_ref.errors import (
-    NotFinite,
-    ValueRangeError,
-    all_finite,
-    check_kind,
-    check_number,
-    check_share,
-)
+from kfac_ref.checks import all_finite, check_kind, check_number, check_share
+from kfac_ref.errors import NotFinite, ValueRangeError
 from kfac_ref.matrices import BlockTridiagonalInverse, SymmetricMatrix
 from kfac_ref.network import Linearization, Network
 from kfac_ref.quadratic_model import QuadraticModel

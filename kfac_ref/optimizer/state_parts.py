@@ -12,14 +12,8 @@ from typing import Any
 import numpy as np
 
 from kfac_ref.backend import Array, to_numpy
-from kfac_ref.errors import (
-    KfacTypeError,
-    ShapeError,
-    ValueRangeError,
-    check_shape,
-    describe,
-)
-from kfac_ref.matrices.definite import check_alike, check_floats
+from kfac_ref.checks import check_alike, check_floats, check_shape
+from kfac_ref.errors import KfacTypeError, ShapeError, ValueRangeError, describe
 from kfac_ref.network import Network
 from kfac_ref.optimizer.averages import Average
 from kfac_ref.optimizer.state import Place

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from kfac_ref.backend import Array, asarray, get_xp
-from kfac_ref.errors import check_generator, check_kind, check_share
+from kfac_ref.checks import check_generator, check_kind, check_share
 from kfac_ref.pairs import Pairs, common
 
 

@@ -22,18 +22,15 @@ import numpy as np
 
 from kfac_ref.backend import Array
 from kfac_ref.calls import door
-from kfac_ref.errors import (
-    KfacTypeError,
-    ShapeError,
+from kfac_ref.checks import (
     check_count,
     check_flag,
     check_generator,
     check_number,
     check_real,
-    describe,
     is_function,
-    require,
 )
+from kfac_ref.errors import KfacTypeError, ShapeError, describe, require
 from kfac_ref.extras import optional
 from kfac_ref.network import Network
 from kfac_ref.optimizer.arguments import check_optimizer

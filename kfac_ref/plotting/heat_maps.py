@@ -9,15 +9,9 @@ from typing import Any
 import numpy as np
 
 from kfac_ref.backend import to_numpy
+from kfac_ref.checks import check_count, check_finite
 from kfac_ref.comparison.distances import relative_frobenius_error
-from kfac_ref.errors import (
-    KfacTypeError,
-    ShapeError,
-    check_count,
-    check_finite,
-    describe,
-    located,
-)
+from kfac_ref.errors import KfacTypeError, ShapeError, describe, located
 from kfac_ref.matrices import SymmetricMatrix
 from kfac_ref.matrices.base import check_matrix
 from kfac_ref.plotting.inputs import words

@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 
 from kfac_ref.backend import to_numpy
+from kfac_ref.checks import check_finite, check_kind
 from kfac_ref.errors import (
     KfacError,
     KfacTypeError,
     ShapeError,
     ValueRangeError,
-    check_finite,
-    check_kind,
     describe,
     located,
 )

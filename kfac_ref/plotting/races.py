@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kfac_ref.errors import check_finite, check_number
+from kfac_ref.checks import check_finite, check_number
 from kfac_ref.optimizer.history import History
 from kfac_ref.plotting.inputs import known, named, same_length, scale, several, words
 from kfac_ref.plotting.style import look, new_figure, styled, tall

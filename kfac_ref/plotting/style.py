@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from kfac_ref.calls import door
-from kfac_ref.errors import KfacTypeError, check_count, check_kind, describe
+from kfac_ref.checks import check_count, check_kind
+from kfac_ref.errors import KfacTypeError, describe
 from kfac_ref.extras import optional
 from kfac_ref.files import write_whole
 from kfac_ref.plotting.words import literal

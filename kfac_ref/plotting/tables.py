@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from kfac_ref.checks import check_kind
 from kfac_ref.comparison.table import Comparison
-from kfac_ref.errors import check_kind
 from kfac_ref.plotting.inputs import some
 from kfac_ref.plotting.style import WIDEST, new_figure, styled
 from kfac_ref.plotting.words import shortened

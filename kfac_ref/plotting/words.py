@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import Any
 
-from kfac_ref.errors import check_kind
+from kfac_ref.checks import check_kind
 
 LONGEST = 26  # most characters of a name; in a legend, with its number
 LEGEND = 36

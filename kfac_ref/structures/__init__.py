@@ -22,7 +22,7 @@ import numpy as np
 
 from kfac_ref.backend import Array
 from kfac_ref.calls import check_parameters
-from kfac_ref.errors import check_kind
+from kfac_ref.checks import check_kind
 from kfac_ref.estimates import Estimate
 from kfac_ref.matrices import SymmetricMatrix
 from kfac_ref.network import Network, check_network

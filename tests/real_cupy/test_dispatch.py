@@ -8,20 +8,17 @@ import pytest
 from host_memory import NoDevice, over_host_memory
 
 from kfac_ref import Network, backend, factored_tikhonov
+from kfac_ref.checks import check_batch, check_count, check_floats, check_shape
 from kfac_ref.distributions import Categorical, Joint, Normal
 from kfac_ref.errors import (
     BackendError,
     KfacError,
     ShapeError,
     ValueRangeError,
-    check_batch,
-    check_count,
-    check_shape,
     describe,
 )
 from kfac_ref.layers import Dense, Tanh
 from kfac_ref.matrices import DenseMatrix, KroneckerProduct
-from kfac_ref.matrices.definite import check_floats
 from kfac_ref.optimizer import KFAC
 
 

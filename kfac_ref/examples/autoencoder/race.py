@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kfac_ref.errors import check_count
+from kfac_ref.checks import check_count
 from kfac_ref.examples.autoencoder.contestants import contestants
 from kfac_ref.examples.autoencoder.problem import Problem, make_problem
 from kfac_ref.examples.contest import (

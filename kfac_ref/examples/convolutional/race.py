@@ -10,7 +10,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from kfac_ref.errors import check_count
+from kfac_ref.checks import check_count
 from kfac_ref.examples.contest import (
     Contestant,
     Course,

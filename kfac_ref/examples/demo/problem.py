@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from kfac_ref.backend import Array
+from kfac_ref.checks import check_count
 from kfac_ref.datasets import digits, mnist, shrink
 from kfac_ref.distributions import Categorical
-from kfac_ref.errors import KfacError, check_count, located, require
+from kfac_ref.errors import KfacError, located, require
 from kfac_ref.examples.images import CLASSES
 from kfac_ref.layers import Dense, Layer, Tanh
 from kfac_ref.network import Network

@@ -24,8 +24,9 @@ from typing import Any
 import numpy as np
 
 from kfac_ref.backend import Array
+from kfac_ref.checks import check_count
 from kfac_ref.damping import by_eigendecomposition, separate
-from kfac_ref.errors import Unsupported, ValueRangeError, check_count, choose, located
+from kfac_ref.errors import Unsupported, ValueRangeError, choose, located
 from kfac_ref.matrices import SymmetricMatrix
 from kfac_ref.matrices.definite import check_damping
 from kfac_ref.network import Network
