@@ -44,7 +44,7 @@ if TYPE_CHECKING:  # pragma: no cover
     from kfac_ref.pairs import Pairs, given_pairs, propagate
     from kfac_ref.structures import curvature
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 __all__ = [
     "EmpiricalFisherProduct",
