@@ -7,6 +7,8 @@ numbers that are compared; solutions of exercises are tagged `solution` and fold
 
 from __future__ import annotations
 
+import re
+
 import nbformat
 import pytest
 
@@ -97,6 +99,15 @@ def test_notebook_has_the_form_it_promises(path):
     shown = [cell for cell in cells(stored) if cell not in solutions]
     assert "claim" in shown[-1].metadata.tags and "assert" in shown[-1].source
     assert max(len(cell.source.splitlines()) for cell in cells(stored)) <= 15
+
+
+@each_notebook
+def test_notebook_prints_numbers_and_no_verdicts(path):
+    """An error, a ratio, an angle or a count teaches; True does not."""
+    verdict = re.compile(r"\b(True|False|asserted)\b")
+    said = [text for cell in cells(nbformat.read(path, 4)) for text in printed(cell)]
+    assert said and not [text for text in said if verdict.search(text)]
+    assert verdict.search("matches the library: True\n")
 
 
 @each_notebook
