@@ -192,7 +192,8 @@ def located(where: str) -> Iterator[None]:
 
 def not_written(instance: Any, method: str) -> NotImplementedError:
     """The error of a base class for a method that a subclass should have."""
+    base = next(kind for kind in type(instance).__mro__[::-1] if hasattr(kind, method))
     return NotImplementedError(
         f"{type(instance).__name__} has no method {method!r}; write it, as the module "
-        f"of {type(instance).__mro__[-2].__name__} says"
+        f"of {base.__name__} says"
     )

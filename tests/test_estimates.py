@@ -15,8 +15,7 @@ from kfac_ref.distributions import (
     Poisson,
     squared_error,
 )
-from kfac_ref.errors import UnknownName, Unsupported, ValueRangeError
-from kfac_ref.estimates import ESTIMATES, Estimate, Sampled, make_estimate
+from kfac_ref.estimates import ESTIMATES, Sampled, make_estimate
 from kfac_ref.layers import Dense, Tanh
 from kfac_ref.network import Network
 from kfac_ref.pairs import propagate
@@ -157,30 +156,6 @@ def test_words_of_other_libraries(alias):
 def test_an_estimate_may_be_given_as_an_object():
     mine = Sampled(3)
     assert make_estimate(mine) is mine
-
-
-def test_errors(rng):
-    with pytest.raises(UnknownName, match="did you mean 'empirical'"):
-        make_estimate("emprical")
-    with pytest.raises(ValueRangeError, match="expected a whole number >= 1, found 0"):
-        make_estimate("sampled", 0)
-    with pytest.raises(ValueRangeError, match="expected 1, as it draws nothing"):
-        make_estimate("empirical", 2)
-    with pytest.raises(NotImplementedError):
-        Estimate().vectors(Categorical(), rng.normal(size=(2, 3)), None, 0, 1)
-    net = Network([Dense(5, 3)], Categorical())
-    params, x = net.init(rng), rng.normal(size=(7, 5))
-    with pytest.raises(ValueRangeError, match=r"Empirical: needs the observed labels"):
-        propagate(net.linearize(params, x), "empirical")
-    with pytest.raises(ValueRangeError, match="Sampled: needs a generator"):
-        propagate(net.linearize(params, x), "sampled")
-    net = Network([Dense(5, 4)], NormalMeanVariance())
-    params = net.init(rng)
-    with pytest.raises(ValueRangeError, match="GGN: needs the observed labels"):
-        propagate(net.linearize(params, x), "ggn")
-    pairs = propagate(net.linearize(params, x), "ggn", y=rng.normal(size=(7, 2)))
-    with pytest.raises(Unsupported, match="no real square root"):
-        next(pairs.chunks()).g()
 
 
 def test_squared_error_estimates_differ_from_each_other(rng):

@@ -13,7 +13,6 @@ from kfac_ref.damping import factored_tikhonov
 from kfac_ref.distributions import Categorical
 from kfac_ref.errors import (
     NotPositiveDefinite,
-    ShapeError,
     UnknownName,
     Unsupported,
 )
@@ -187,19 +186,6 @@ def test_columns_of_mixed_examples_are_refused(xp, rng, estimate):
         for name in ("sampled", "random_signs")
     ]
     assert relative_error(*G) < 0.1  # two unbiased estimates of the same G
-
-
-def test_given_pairs_checks_its_arrays(xp, rng):
-    a, g = arrays(rng, DENSE)
-    with pytest.raises(ShapeError, match="one of each per block, found 3, 2"):
-        moved(xp, a, g[:2])
-    with pytest.raises(
-        ShapeError, match=r"g of block 1: expected shape \(3, 5, 1, d_out\)"
-    ):
-        moved(xp, a, [g[0], g[1][:, :4], g[2]])
-    with pytest.raises(ValueError, match="g of block 0: 1 of 45 numbers are NaN"):
-        g[0][0, 0, 0, 0] = np.nan
-        moved(xp, a, g)
 
 
 @pytest.mark.parametrize("structure", ["full", *BLOCKWISE])

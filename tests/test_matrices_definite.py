@@ -1,24 +1,18 @@
-"""What the matrices refuse, and how they say it, on every backend alike."""
+"""What is positive definite, what is singular to rounding, and what is looked at."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-import strict
 from helpers import assert_exact, host
-from kfac_ref.errors import (
-    BackendError,
-    NotPositiveDefinite,
-    ShapeError,
-    ValueRangeError,
-)
+from kfac_ref.backend import get_xp
+from kfac_ref.errors import NotPositiveDefinite, ShapeError, ValueRangeError
 from kfac_ref.matrices import (
     BlockDiagonalMatrix,
     DenseMatrix,
     DiagonalMatrix,
     EigenKronecker,
-    KroneckerDifference,
     KroneckerProduct,
 )
 from matrix_cases import CASES, SINGULAR, make, moment, rotation
@@ -60,10 +54,7 @@ def test_not_positive_definite_after_damping(kind, failure, xp, rng):
     """Eigenvalues -0.5, 2, 4 with lambda = 0.37: -0.13 ... 4.37, condition 33.6."""
     matrix = indefinite(rng, xp.asarray, kind)
     v = xp.asarray(rng.normal(size=matrix.size))
-    message = (
-        r"layer 0.* is not positive definite: with lambda = 0.37 .* from -0.13 to 4.37 "
-        r"\(condition number 33.6\); use a larger damping"
-    )
+    message = "layer 0.* not positive .* 0.37 .* from -0.13 to 4.37 .* 33.6.* larger"
     with pytest.raises(NotPositiveDefinite, match=message) as caught:
         FAILURES[failure](matrix, v)
     error = caught.value
@@ -114,19 +105,8 @@ def test_ill_conditioned_is_not_singular(xp, rng):
     M = (M + M.T) / 2
     x = DenseMatrix(xp.asarray(M)).solve(xp.asarray(M @ np.ones(5)))
     assert_exact(x, np.ones(5), 1e-3)
-
-
-def test_failing_factor_is_named(xp, rng):
-    good, bad = xp.asarray(moment(rng, 5)), xp.asarray(moment(rng, 3, N=2))
-    v = xp.asarray(rng.normal(size=15))
-    with pytest.raises(NotPositiveDefinite, match="factor G of layer 1: Dense"):
-        KroneckerProduct(good, bad, "layer 1: Dense(4, 3)").solve(v)
-    with pytest.raises(
-        NotPositiveDefinite, match="factor A of KroneckerProduct.15 x 15. is"
-    ):
-        KroneckerProduct(bad, good).power(-0.5)
-    with pytest.raises(NotPositiveDefinite, match="factor A of layer 1 is"):
-        KroneckerDifference(bad, good, 0 * bad, 0 * good, "layer 1")
+    v = xp.asarray(np.array([1.0, 3e-7, 3.0]))  # singular in float32: error_cases.py
+    assert_exact(DenseMatrix(get_xp(v).diag(v)).solve(v), np.ones(3))
 
 
 def test_rounding_is_zero_and_more_is_not(xp, rng):
@@ -161,33 +141,6 @@ def test_tiny_damping_of_a_singular_product_is_rounding(xp, rng):
         matrix.solve(v, 3e-15)
     x = matrix.solve(v, 1e-6)
     assert_exact(host(matrix @ x) + 1e-6 * host(x), host(v), 1e-9)  # condition 1e6
-
-
-@pytest.mark.parametrize(
-    "matrix, error, message",
-    [
-        (np.ones((5, 3)), ShapeError, r"expected shape \(5, 5\), found \(5, 3\)"),
-        (np.ones(5), ShapeError, r"expected shape \(any, any\), found \(5,\)"),
-        ([[1.0]], ShapeError, "found list"),
-        (np.ones((0, 0)), ShapeError, "empty"),
-        (np.triu(np.full((5, 5), 2.0)), ValueRangeError, r"symmetric.*by up to 2 "),
-        (np.full((5, 5), np.nan), ValueRangeError, "25 of 25 numbers are NaN"),
-        (np.diag([1, np.inf]), ValueRangeError, "1 of 4 numbers are NaN or inf"),
-        (np.ones((5, 5), int), ValueRangeError, "float64 or float32, found int64"),
-        (np.ones((5, 5), complex), ValueRangeError, "found complex128"),
-    ],
-)
-def test_bad_matrices_are_refused(matrix, error, message, xp, rng):
-    bad = matrix if isinstance(matrix, list) else xp.asarray(matrix)
-    good = xp.asarray(moment(rng, 3))
-    with pytest.raises(error, match=f"layer 2: {message}|layer 2.*{message}"):
-        DenseMatrix(bad, "layer 2")
-    with pytest.raises(error, match=f"layer 2: factor A: .*{message}"):
-        KroneckerProduct(bad, good, "layer 2")
-    with pytest.raises(error, match=f"layer 2: factor G: .*{message}"):
-        KroneckerProduct(good, bad, "layer 2")
-    with pytest.raises(error, match=f"layer 2: factor D: .*{message}"):
-        KroneckerDifference(good, good, good, bad, "layer 2")
 
 
 @pytest.mark.parametrize("tile", [1, 2, 256])
@@ -237,60 +190,6 @@ def test_asymmetry_of_rounding_is_allowed(xp, rng):
             DenseMatrix(xp.asarray(scale * M))
 
 
-def test_bad_diagonals_and_eigenbases_are_refused(xp, rng):
-    U_A, U_G = xp.asarray(rotation(rng, 5)), xp.asarray(rotation(rng, 3))
-    values = xp.asarray(rng.uniform(size=(5, 3)))
-    with pytest.raises(ShapeError, match=r"DiagonalMatrix: expected shape \(P,\)"):
-        DiagonalMatrix(values)
-    with pytest.raises(ValueRangeError, match="layer 0: 2 of 3 numbers are NaN"):
-        DiagonalMatrix(xp.asarray(np.array([np.nan, 1.0, np.inf])), "layer 0")
-    with pytest.raises(ShapeError, match=r"layer 0: U_G: expected shape \(3, 3\)"):
-        EigenKronecker(U_A, U_A, values, "layer 0")
-    with pytest.raises(ShapeError, match=r"U_A: expected shape \(5, 5\)"):
-        EigenKronecker(U_G, U_G, values)
-    with pytest.raises(ShapeError, match=r"values: .*\(d_in, d_out\)"):
-        EigenKronecker(U_A, U_G, values.reshape(-1))
-    with pytest.raises(ValueRangeError, match=r"U_A: expected orthonormal .* to 0\.2"):
-        EigenKronecker(U_A * 1.1, U_G, values)
-    with pytest.raises(ValueRangeError, match="U_A: 25 of 25 numbers are NaN"):
-        EigenKronecker(U_A * np.nan, U_G, values)
-
-
-def test_bad_blocks_are_refused(xp, rng):
-    M = moment(rng, 3)
-    with pytest.raises(ShapeError, match="at least one block"):
-        BlockDiagonalMatrix([])
-    with pytest.raises(ShapeError, match=r"net: expected blocks .* with Dense"):
-        BlockDiagonalMatrix([xp.asarray(M)], "net")
-    with pytest.raises(ShapeError, match=r"factor C: expected shape \(3, 3\)"):
-        KroneckerDifference(*[xp.asarray(moment(rng, d)) for d in (3, 5, 5, 3)])
-
-
-def test_dtypes_are_not_mixed(xp, rng):
-    double = xp.asarray(moment(rng, 3))
-    single = double.astype(np.float32)
-    message = "expected arrays of one dtype, found float32 and float64"
-    with pytest.raises(ValueRangeError, match=message):
-        KroneckerProduct(double, single)
-    with pytest.raises(ValueRangeError, match=message):
-        BlockDiagonalMatrix([DenseMatrix(double), DenseMatrix(single)])
-    with pytest.raises(ValueRangeError, match=message):
-        KroneckerDifference(double, double, double, single)
-
-
-def test_backends_are_not_mixed(rng):
-    M = moment(rng, 3)
-    other = strict.xp.asarray(M)
-    with pytest.raises(BackendError, match="cupy, numpy"):
-        KroneckerProduct(M, other)
-    with pytest.raises(BackendError, match="cupy, numpy"):
-        BlockDiagonalMatrix([DenseMatrix(M), DenseMatrix(other)])
-    with pytest.raises(BackendError, match="cupy, numpy"):
-        DenseMatrix(M) @ strict.xp.asarray(np.ones(3))
-    with pytest.raises(BackendError, match="cupy, numpy"):
-        DenseMatrix(other).solve(np.ones(3))
-
-
 @pytest.mark.parametrize("case", CASES)
 def test_vectors_of_other_shapes_are_refused(case, xp, rng):
     matrix, M = make(case, rng, xp.asarray)
@@ -311,13 +210,13 @@ def test_bad_damping_and_exponents_are_refused(case, xp, rng):
     matrix, M = make(case, rng, xp.asarray)
     v = xp.asarray(np.ones(len(M)))
     for damping in (-0.37, np.nan, np.inf, "large", None):
-        message = f"damping: expected a finite number >= 0, found {damping!r}"
+        message = f"damping: .* finite number >= 0.* {damping!r}"
         calls = [lambda d: matrix.solve(v, d), matrix.logdet, matrix.inverse]
         for call in calls:
             with pytest.raises(ValueRangeError, match=message):
                 call(damping)
     for exponent in (2, 0, -0.25, "half"):
-        message = f"-1, -1/2, 1/2 or 1, found {exponent!r}"
+        message = f"-1, -1/2, 1/2 or 1.* {exponent!r}"
         with pytest.raises(ValueRangeError, match=message):
             matrix.power(exponent, LAMBDA)
 
