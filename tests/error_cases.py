@@ -325,7 +325,7 @@ propagate(at, "empirical") -> ValueRangeError: Empirical | observed labels | y=
 propagate(two_outputs.linearize(wide, x), "ggn") -> ValueRangeError: GGN
     | observed labels | y=
 next(propagate(two_outputs.linearize(wide, x), "ggn", y=ones(11, 2)).chunks()).g()
-    -> Unsupported: GGN | no real square root
+    -> Unsupported: NormalMeanVariance | no real square root | use the Fisher
 make_estimate("emprical") -> UnknownName: 'emprical' | did you mean 'empirical'?
 make_estimate("sampled", 0) -> ValueRangeError: samples | 'sampled' | >= 1 | 0
 make_estimate("empirical", 2) -> ValueRangeError: 'empirical' | 1 | draws nothing | 2

@@ -7,6 +7,7 @@ import pytest
 
 from distribution_cases import CASES, TWO, data, every_case, first, flat, labels, on
 from helpers import assert_exact, relative_error
+from kfac_ref import distributions
 from kfac_ref.distributions import Bernoulli, Joint, Normal, Poisson
 
 
@@ -68,7 +69,7 @@ def test_labels_of_other_types_count_the_same(xp, distribution, y):
 
 def test_reprs_can_be_typed_in():
     for distribution, _ in CASES.values():
-        assert repr(eval(repr(distribution))) == repr(distribution)
+        assert repr(eval(repr(distribution), vars(distributions))) == repr(distribution)
     expected = (
         "(Categorical(), 5, 0.3), (Normal(variance=0.7, normalized=True), 3, 2.5)"
     )
