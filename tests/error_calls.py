@@ -13,7 +13,7 @@ import numpy as np
 
 import strict
 from distribution_cases import TWO
-from error_cases import BAD_MATRICES, PLACES, ROOMS
+from error_cases import FAMILIES, ROOMS
 from kfac_ref import errors
 from kfac_ref.distributions import (
     Categorical,
@@ -22,16 +22,16 @@ from kfac_ref.distributions import (
     NormalMeanVariance,
 )
 from kfac_ref.layers import Dense, Layer, ReLU, Sequential, Tanh
-from kfac_ref.matrices import DenseMatrix
+from kfac_ref.matrices import DenseMatrix, KroneckerProduct
 from kfac_ref.network import Network
 from kfac_ref.pairs import propagate
 from kfac_ref.quadratic_model import quadratic_model
-from matrix_cases import moment, rotation
+from matrix_cases import make, moment, rotation
 from networks import chain, classes, inputs, parameters
 
 MODULES = """errors backend layers layers.arguments distributions distributions.base
-matrices structures pairs estimates network exact exact.products quadratic_model
-optimizer""".split()
+matrices structures damping comparison pairs estimates network exact exact.products
+quadratic_model optimizer""".split()
 
 
 class Case(NamedTuple):
@@ -53,12 +53,16 @@ def read(table):
             yield Case(call.strip(), kind, facts.strip("| ").split(" | "))
 
 
+def family(table, places):
+    """Every call in every place."""
+    for place, called in places.items():
+        for call, error, facts in read(table):
+            each = " | ".join(facts).format(called).split(" | ")
+            yield Case(place.format(call), error, each)
+
+
 CASES = [case for table in ROOMS.values() for case in read(table)]
-CASES += [
-    Case(place.format(call), error, [*where.split(" | "), *facts])
-    for call, error, facts in read(BAD_MATRICES)
-    for place, where in PLACES.items()
-]
+CASES += [case for table, places in FAMILIES for case in family(table, places)]
 
 
 def missing(message, facts):
@@ -159,6 +163,11 @@ def arrays(xp):
         there=lambda *shape: strict.xp.asarray(np.ones(shape)),
         A=a(moment(rng, 5)),
         G=a(moment(rng, 3)),
+        K=KroneckerProduct(a(moment(rng, 5)), a(moment(rng, 3)), "layer 0"),
+        F=DenseMatrix(a(moment(rng, 5))),
+        v=a(rng.normal(size=(1, 5))),
+        eigen=make("eigen_kronecker", rng, a)[0],
+        tridiagonal=make("block_tridiagonal", rng, a)[0],
         low=a(moment(rng, 3), "float32"),
         singular=a(moment(rng, 3, N=2)),
         U_A=a(rotation(rng, 5)),

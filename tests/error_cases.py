@@ -356,24 +356,96 @@ model([[1.0, 0.0]]).solve(-0.5) -> ValueRangeError: damping | >= 0 | -0.5
 reduction_ratio(2.0, 1.7, 0.0) -> ValueRangeError: reduction_ratio | change of zero
 """
 
-# What a matrix must not be made of, whichever place it takes.
-BAD_MATRICES = """
-ones(5, 3) -> ShapeError: (5, 5) | (5, 3)
-ones(5) -> ShapeError: (any, any) | (5,)
-[[1.0]] -> ShapeError: an array | list
-ones(0, 0) -> ShapeError: empty | (0, 0)
-a(np.triu(np.full((5, 5), 2.0))) -> ValueRangeError: symmetric | by up to 2
-a(np.full((5, 5), np.nan)) -> NotFinite: 25 of 25 | NaN
-a(np.diag([1, np.inf])) -> NotFinite: 1 of 4 | NaN or infinite
-a(np.ones((5, 5), int)) -> ValueRangeError: float64 or float32 | int64
-a(np.ones((5, 5), complex)) -> ValueRangeError: float64 or float32 | complex128
+ROOMS["damping"] = """
+factored_tikhonov(K, 0.37, 0) -> ValueRangeError: pi | 'trace' | 0
+factored_tikhonov(K, 0.37, -0.6) -> ValueRangeError: pi | 'trace' | -0.6
+factored_tikhonov(K, 0.37, np.nan) -> ValueRangeError: pi | 'trace' | nan
+factored_tikhonov(K, 0.37, np.inf) -> ValueRangeError: pi | 'trace' | inf
+separate(K, 0.37, 0.37, "tracing") -> UnknownName: pi | 'tracing' | mean 'trace'?
+factored_tikhonov(KroneckerProduct(-1 * A, G, "layer 1"), 0.37) -> ValueRangeError:
+    layer 1 | pi = 'trace' | positive size | for A | for G | pass pi as a number
+tikhonov(K, -0.37) -> ValueRangeError: damping | >= 0 | -0.37
+factored_tikhonov(K, -0.37) -> ValueRangeError: damping | >= 0 | -0.37
+same_on_each_factor(K, -0.37) -> ValueRangeError: damping | >= 0 | -0.37
+separate(K, -1, 0.37) -> ValueRangeError: separate, activations | >= 0 | -1
+separate(K, 0.37, np.nan) -> ValueRangeError: separate, errors | >= 0 | nan
+separate(K, 0.37, 0.37, scale=0.37) -> ValueRangeError: separate, shift | >= 0 | None
+separate(DenseMatrix(A, "layer 2"), 0.37, 0.37, scale=1, shift=1) -> ShapeError:
+    layer 2 | an even size | 5
+tikhonov([A], 0.37) -> KfacTypeError: Tikhonov damping | a matrix | found
+make_rule("tikonov") -> UnknownName: damping rule 'tikonov' | did you mean 'tikhonov'?
 """
-PLACES = {
+
+ROOMS["comparison"] = """
+relative_frobenius_error(DenseMatrix(G), F) -> ShapeError: exact one, 5 | 3
+angle(F, F, zeros(5), 0.1) -> ValueRangeError: a zero has no direction
+inverse_error(F, DenseMatrix(ones(5, 5)), 0.0) -> NotPositiveDefinite: lambda = 0
+compare(F, [F], [v], 0.1) -> KfacTypeError: approximations | a dict | list
+compare(F, {"f": abs}, [v], 0.1) -> KfacTypeError: approximation 'f' | a matrix | abs
+compare(F, {"t": tridiagonal}, [v], 0.1) -> ValueRangeError: 't' is damped already
+    | rule=factored_tikhonov
+compare(F, {"F": F}, [v], 0.1, rule="tikonov") -> UnknownName: rule 'tikonov'
+    | did you mean 'tikhonov'?
+compare(F, {"F": (F, 0.1)}, [v], 0.1) -> KfacTypeError: rule of approximation 'F'
+    | a function | 0.1
+compare(F, {"F": F}, [v], 0.1, rule="separate") -> ValueRangeError: rule 'separate'
+    | its numbers are its own | separate(matrix
+compare(F, {"F": F}, [v], 0.1, rule="factored_tikhonov") -> Unsupported:
+    needs a Kronecker product | DenseMatrix
+compare(F, {"F": F}, [v], 0.1, rule=lambda M, damping: damping) -> KfacTypeError:
+    'F', damped by its rule | a matrix | 0.1
+compare(F, {"F": F}, [v[:1], v[1:]], 0.1, ["a", "a"]) -> ShapeError: names
+    | 2 different ones | a, a
+compare(F, {"F": F}, [v, v[0]], 0.1) -> ShapeError: gradient of layer 1 | (5,)
+compare(F, {"F": F}, [v[:, :2]], 0.1) -> ShapeError: gradient | 5 numbers in all | 2
+compare(F, {"small": DenseMatrix(G)}, [v], 0.1) -> ShapeError: 'small' | exact one, 5
+    | 3
+compare(F, {}, [v], 0.1) -> ShapeError: approximations | at least one
+compare(F, {"F": F}, [v[:, :1] * np.nan, v[:, 1:]], 0.1) -> NotFinite:
+    gradient of layer 0 | 1 of 1
+compare(F, {"F": F}, [v], 0.1).row("f") -> UnknownName: 'f' | did you mean 'F'?
+compare(F, {"F": F}, [v], 0.1).row("F", "dens") -> UnknownName: unknown layer 'dens'
+make_structure("kronecker", found, damping=0.1) -> KfacTypeError: 'kronecker'
+    | unknown argument 'damping' | is damped after | known: none
+make_structure("block_tridiagonal", found, damping=0.1) -> KfacTypeError:
+    'block_tridiagonal' | unknown argument 'damping' | known: none
+"""
+
+# Families: every call of the table, put into the braces of every place; the braces of
+# the facts take what the place is called.
+
+BAD_MATRICES = """
+ones(5, 3) -> ShapeError: {} | (5, 5) | (5, 3)
+ones(5) -> ShapeError: {} | (any, any) | (5,)
+[[1.0]] -> ShapeError: {} | an array | list
+ones(0, 0) -> ShapeError: {} | empty | (0, 0)
+a(np.triu(np.full((5, 5), 2.0))) -> ValueRangeError: {} | symmetric | by up to 2
+a(np.full((5, 5), np.nan)) -> NotFinite: {} | 25 of 25 | NaN
+a(np.diag([1, np.inf])) -> NotFinite: {} | 1 of 4 | NaN or infinite
+a(np.ones((5, 5), int)) -> ValueRangeError: {} | float64 or float32 | int64
+a(np.ones((5, 5), complex)) -> ValueRangeError: {} | float64 or float32 | complex128
+"""
+FACTORS = {
     "DenseMatrix({}, 'layer 2')": "layer 2",
     "KroneckerProduct({}, G, 'layer 2')": "layer 2 | factor A",
     "KroneckerProduct(G, {}, 'layer 2')": "layer 2 | factor G",
     "KroneckerDifference(G, G, G, {}, 'layer 2')": "layer 2 | factor D",
 }
+NO_PRODUCTS = """
+DenseMatrix(A, "layer 2") -> Unsupported: layer 2 | {} needs | DenseMatrix
+    | tikhonov(matrix, damping) | solve(v, damping) | by_kind
+BlockDiagonalMatrix([DenseMatrix(A, "layer 2")]) -> Unsupported: layer 2 | {} needs
+    | DenseMatrix
+eigen -> Unsupported: the matrix | {} needs | EigenKronecker | eigenvalues need not be
+tridiagonal -> Unsupported: chain of | {} needs | BlockTridiagonalInverse | damp it
+[A] -> KfacTypeError: {} | a matrix | found
+"""
+RULES = {
+    "factored_tikhonov({}, 0.37)": "factored Tikhonov damping",
+    "same_on_each_factor({}, 0.37)": "lambda = 0.37 on each factor",
+    "separate({}, 0.37, 0.37)": "separate damping",
+}
+FAMILIES = [(BAD_MATRICES, FACTORS), (NO_PRODUCTS, RULES)]
 
 # BackendError: arrays of two backends meet: cupy, numpy. `there` is of the stand-in.
 TWO_BACKENDS = """
