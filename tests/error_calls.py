@@ -13,15 +13,11 @@ import numpy as np
 
 import strict
 from distribution_cases import TWO
-from error_cases import FAMILIES, ROOMS
+from error_cases import FAMILIES, ROOMS, TWO_BACKENDS
 from kfac_ref import errors
-from kfac_ref.distributions import (
-    Categorical,
-    Distribution,
-    Normal,
-    NormalMeanVariance,
-)
-from kfac_ref.layers import Dense, Layer, ReLU, Sequential, Tanh
+from kfac_ref.distributions import Categorical, Normal, NormalMeanVariance
+from kfac_ref.estimates import Sampled
+from kfac_ref.layers import BatchStandardize, Dense, Layer, ReLU, Sequential, Tanh
 from kfac_ref.matrices import DenseMatrix, KroneckerProduct
 from kfac_ref.network import Network
 from kfac_ref.pairs import propagate
@@ -31,7 +27,7 @@ from networks import chain, classes, inputs, parameters
 
 MODULES = """errors backend layers layers.arguments distributions distributions.base
 matrices structures damping comparison pairs estimates network exact exact.products
-quadratic_model optimizer""".split()
+quadratic_model optimizer optimizer.subsampling""".split()
 
 
 class Case(NamedTuple):
@@ -63,6 +59,7 @@ def family(table, places):
 
 CASES = [case for table in ROOMS.values() for case in read(table)]
 CASES += [case for table, places in FAMILIES for case in family(table, places)]
+ACROSS = list(read(TWO_BACKENDS))
 
 
 def missing(message, facts):
@@ -94,8 +91,11 @@ class Halves(Normal):
     natural = False
 
 
-class NoLoss(Distribution):
-    """Lacks everything."""
+class OneLabel(Sampled):
+    """Forgets that an axis of samples comes first."""
+
+    def draw(self, distribution, z, y, rng):
+        return super().draw(distribution, z, y, rng)[0]
 
 
 class Flat(Layer):
@@ -131,7 +131,9 @@ def names(xp):
     for name in MODULES:
         known |= vars(import_module(f"kfac_ref.{name}"))
     known |= vars(arrays(xp)) | vars(layers(xp)) | vars(networks(xp))
-    own = dict(Far=Far, Flat=Flat, Halves=Halves, NoLoss=NoLoss, TWO=TWO, np=np, xp=xp)
+    own = dict(
+        Far=Far, Flat=Flat, Halves=Halves, OneLabel=OneLabel, TWO=TWO, np=np, xp=xp
+    )
     return known | own
 
 
@@ -216,7 +218,13 @@ def networks(xp):
     )
     host_params, host_x = parameters(net, rng, np), inputs(rng, np)
     two_outputs = Network([Dense(5, 4)], NormalMeanVariance())
-    at = net.linearize(params, x)
+    shared, deep = Network(Dense(5, 3), Categorical()), xp.asarray(np.ones((7, 2, 5)))
+    ones, at = [xp.asarray(np.ones((6, 3)))], net.linearize(params, x)
+
+    def elsewhere():
+        own = networks(strict.xp)
+        return own.at, own.y
+
     return SimpleNamespace(
         net=net,
         params=params,
@@ -230,6 +238,11 @@ def networks(xp):
         host_x=host_x,
         host_y=classes(rng, np),
         host_at=net.linearize(host_params, host_x),
+        elsewhere=elsewhere,
+        shared=shared,
+        deep=deep,
+        deep_pairs=propagate(shared.linearize(ones, deep), "sampled", rng=rng),
+        mixing=Network([BatchStandardize(), Dense(5, 3)], Categorical()),
         bare=Network([Tanh()], Categorical()),
         two_outputs=two_outputs,
         wide=parameters(two_outputs, rng, xp),

@@ -125,6 +125,7 @@ two_losses([c, r * float("nan")]) -> NotFinite: labels | 21 of 21 | NaN
 two_losses([0, 1]) -> BackendError: labels | an array | a list of int | numpy.asarray
 TWO.nll(ones(7, 9), [c, r]) -> ShapeError: 8 entries | (7, 9)
 TWO.gradient(ones(7, 9), [c, r]) -> ShapeError: 8 entries | (7, 9)
+Joint(3) -> ShapeError: Joint | a list of (distribution, | 3
 Joint([]) -> ShapeError: Joint | at least one part | none
 Joint([(Normal(), 3)]) -> ShapeError: part 0 of Joint | (distribution, | (Normal
 Joint([(Normal(), 3, 1.0), ("mse", 3, 1.0)]) -> ShapeError: part 1 | found | 'mse'
@@ -147,14 +148,10 @@ Halves().hessian_root_product(z, z, z) -> Unsupported: Halves
     | no hessian_root_product | write
 Halves().hessian_root_transpose(z, z, z) -> Unsupported: Halves
     | no hessian_root_transpose
-Distribution().check_labels(z, z) -> NotImplementedError: 'check_labels' | write it
-Distribution().nll(z, z) -> NotImplementedError: Distribution | 'nll' | write it
-Distribution().gradient(z, z) -> NotImplementedError: Distribution | 'gradient'
-Distribution().sample(z, rng, 2) -> NotImplementedError: Distribution | 'sample'
-Distribution().root_product(z, z) -> NotImplementedError: 'root_product'
-Distribution().root_transpose(z, z) -> NotImplementedError: 'root_transpose'
-Diagonal().root_product(z, z) -> NotImplementedError: Diagonal | 'root_diagonal'
-NoLoss().nll(z, z) -> NotImplementedError: NoLoss | 'nll' | Distribution
+NormalMeanVariance().hessian_root_product(z, z, z) -> Unsupported: NormalMeanVariance
+    | no real square root | indefinite | use the Fisher
+NormalMeanVariance().hessian_root_transpose(z, z, z) -> Unsupported:
+    NormalMeanVariance | no real square root
 """
 
 ROOMS["matrices"] = """
@@ -184,6 +181,21 @@ KroneckerProduct(A, low) -> ValueRangeError: one dtype | float32 and float64
 BlockDiagonalMatrix([DenseMatrix(A), DenseMatrix(low)]) -> ValueRangeError: one dtype
     | float32 and float64
 KroneckerDifference(G, G, G, low) -> ValueRangeError: one dtype | float32 and float64
+BlockTridiagonalInverse([], [], [], []) -> ShapeError: l factors A, G | 0, 0, 0, 0, 0
+BlockTridiagonalInverse(G, [G], [], []) -> KfacTypeError: A | a list | (3, 3)
+ChainFactors([G], [G], [], []).to_dense() -> Unsupported: chain of layer 0
+    | before they are damped
+ChainFactors([G], [G], [], []).power(-1) -> Unsupported: chain of layer 0 | damp them
+    first | factored_tikhonov(chain, damping)
+ChainFactors([G], [G], [], []) @ ones(9) -> Unsupported: chain of layer 0 | damp them
+tikhonov(ChainFactors([G], [G], [], []), 0.1) -> Unsupported: block_tridiagonal
+    | a damping rule | factored_tikhonov | EigenKronecker(9 x 9, 'layer 0
+DenseMatrix(G, 3) -> KfacTypeError: name | words | 3
+np.asarray(DenseMatrix(G, "m")) -> KfacTypeError: an array | DenseMatrix(3 x 3, 'm')
+    | to_dense()
+DenseMatrix(G) @ a(np.ones(3, int)) -> ValueRangeError: vector | float64 | int64
+    | v.astype('float64')
+DenseMatrix(G).form(3) -> ShapeError: vectors | a list of arrays (3,) | 3
 DenseMatrix(G).power(Far()) -> ValueRangeError: power | -1, -1/2, 1/2 or 1
     | Far of shape (5, 3), float32
 DenseMatrix(G).solve(ones(3), Far()) -> ValueRangeError: damping | finite number >= 0
@@ -262,6 +274,7 @@ get_xp(np.ones((7, 5)).view(np.matrix)) -> BackendError: a plain array | matrix
 """
 
 ROOMS["network"] = """
+Network(3, Categorical()) -> KfacTypeError: layers | [Dense(8, 5), Tanh()] | 3
 Network([Dense(4, 3)], Categorical) -> KfacTypeError: distribution
     | such as Categorical() | found
 Network([Dense(4, 3)], "categorical") -> KfacTypeError: such as Categorical()
@@ -329,14 +342,26 @@ next(propagate(two_outputs.linearize(wide, x), "ggn", y=ones(11, 2)).chunks()).g
 make_estimate("emprical") -> UnknownName: 'emprical' | did you mean 'empirical'?
 make_estimate("sampled", 0) -> ValueRangeError: samples | 'sampled' | >= 1 | 0
 make_estimate("empirical", 2) -> ValueRangeError: 'empirical' | 1 | draws nothing | 2
-Estimate().vectors(Categorical(), z, None, 0, 1) -> NotImplementedError: Estimate
-    | 'vectors'
+make_estimate(Sampled(3), 2) -> ValueRangeError: samples | 3 | Sampled(samples=3) | 2
+Expectation(2) -> ValueRangeError: Expectation | 1 | draws nothing | 2
+Empirical(2) -> ValueRangeError: Empirical | 1 | draws nothing | 2
+propagate(at, OneLabel(), rng=rng) -> ShapeError: labels that estimate OneLabel drew
+    | 1 on the first axis | 11
 make_structure(found, "kronecker") -> KfacTypeError: name
     | Propagated(names=['0: Dense(5, 4)'
 curvature(Network([Flat("a")], Categorical()), [ones(5, 3)], x) -> ShapeError:
     a of layer 0: Flat | (1, any, 5) | (1, 5)
 curvature(Network([Flat("g")], Categorical()), [ones(5, 3)], x) -> ShapeError:
     g of layer 0: Flat | (3, 11, 1, 3) | (3, 11, 3)
+curvature(shared, [ones(6, 3)], deep, "block_tridiagonal") -> Unsupported:
+    block_tridiagonal | fully connected chain | over positions
+curvature(mixing, [ones(6, 3)], x, "full", "sampled", rng=rng) -> Unsupported: full
+    | mixes the examples | BatchStandardize(mean=..., variance=...)
+curvature(mixing, [ones(6, 3)], x) -> Unsupported: Expectation | mixes the examples
+    | added up before they are squared | 'sampled'
+make_structure("full", subsample_positions(deep_pairs, 0.5, rng)) -> Unsupported: full
+    | all positions of an example | 'kronecker'
+given_pairs(3, [g]) -> KfacTypeError: a | a list | 3
 given_pairs([[1.0]], [g]) -> ShapeError: a | an array | list
 given_pairs([a5], [g], names=["one", "two"]) -> ShapeError: names | 1 | 2
 given_pairs([a5.astype(int)], [g]) -> ValueRangeError: a and g | float64 and int64
@@ -348,6 +373,9 @@ given_pairs([a5], [with_nan(g)]) -> NotFinite: g of block 0 | 1 of 70 | NaN
 model([[1.0, 0.0], [1.0, 1.0]], -5 * np.eye(2)).solve(0.5) -> NotPositiveDefinite:
     the quadratic model | lambda = 0.5
 model([[1.0, 0.0], [1.0, 1.0, 1.0]]) -> ShapeError: direction 1 | (2,) | (3,)
+quadratic_model(3, ones(2), DenseMatrix(G)) -> ShapeError: directions | a list | 3
+quadratic_model([ones(3)], ones(3), DenseMatrix(G), l2=-1.0) -> ValueRangeError: l2
+    | >= 0 | -1.0
 model([]) -> ShapeError: directions | at least one | none
 model([[1.0, 0.0], [1.0, 1.0]]).value([1.0], 0.5) -> ValueRangeError: 2 finite numbers
 model([[1.0, 0.0], [1.0, 1.0]]).solve(0.5, fixed={2: 1.0}) -> ValueRangeError: fixed
@@ -373,6 +401,7 @@ separate(K, 0.37, 0.37, scale=0.37) -> ValueRangeError: separate, shift | >= 0 |
 separate(DenseMatrix(A, "layer 2"), 0.37, 0.37, scale=1, shift=1) -> ShapeError:
     layer 2 | an even size | 5
 tikhonov([A], 0.37) -> KfacTypeError: Tikhonov damping | a matrix | found
+by_kind(K, 0.37, kronecker=3) -> KfacTypeError: kronecker | a function | 3
 make_rule("tikonov") -> UnknownName: damping rule 'tikonov' | did you mean 'tikhonov'?
 """
 
@@ -380,6 +409,10 @@ ROOMS["comparison"] = """
 relative_frobenius_error(DenseMatrix(G), F) -> ShapeError: exact one, 5 | 3
 angle(F, F, zeros(5), 0.1) -> ValueRangeError: a zero has no direction
 inverse_error(F, DenseMatrix(ones(5, 5)), 0.0) -> NotPositiveDefinite: lambda = 0
+relative_spectral_error(F, DenseMatrix(0 * A, "M")) -> ValueRangeError: M
+    | exact matrix is zero
+compare(F, {"F": F}, 3, 0.1) -> KfacTypeError: gradient | a list of matrices | 3
+compare(F, {"F": F}, [v], 0.1, progress=3) -> KfacTypeError: progress | a function | 3
 compare(F, [F], [v], 0.1) -> KfacTypeError: approximations | a dict | list
 compare(F, {"f": abs}, [v], 0.1) -> KfacTypeError: approximation 'f' | a matrix | abs
 compare(F, {"t": tridiagonal}, [v], 0.1) -> ValueRangeError: 't' is damped already
@@ -447,15 +480,18 @@ RULES = {
 }
 FAMILIES = [(BAD_MATRICES, FACTORS), (NO_PRODUCTS, RULES)]
 
-# BackendError: arrays of two backends meet: cupy, numpy. `there` is of the stand-in.
+# Arrays of the stand-in for CuPy, which `there` makes, beside those of the host.
 TWO_BACKENDS = """
-Dense(5, 3).forward([there(6, 3)], np.ones((7, 5)))
-Conv2d(2, 3, 2).forward([there(9, 3)], np.ones((7, 5, 4, 2)))
-ScaleShift(5).forward([there(2, 5)], np.ones((7, 5)))
-Embedding(5, 3).forward([there(5, 3)], np.ones(7, dtype=int))
-KroneckerProduct(np.eye(3), there(1, 1))
-BlockDiagonalMatrix([DenseMatrix(np.eye(3)), DenseMatrix(there(1, 1))])
-DenseMatrix(np.eye(3)) @ there(3)
-DenseMatrix(there(1, 1)).solve(np.ones(1))
-net.gradient(host_params, there(11, 5), host_y)
+Dense(5, 3).forward([there(6, 3)], np.ones((7, 5))) -> BackendError: cupy, numpy
+Conv2d(2, 3, 2).forward([there(9, 3)], np.ones((7, 5, 4, 2))) -> BackendError: cupy
+ScaleShift(5).forward([there(2, 5)], np.ones((7, 5))) -> BackendError: cupy, numpy
+Embedding(5, 3).forward([there(5, 3)], np.ones(7, int)) -> BackendError: cupy, numpy
+KroneckerProduct(np.eye(3), there(1, 1)) -> BackendError: cupy, numpy
+BlockDiagonalMatrix([DenseMatrix(np.eye(3)), DenseMatrix(there(1, 1))]) ->
+    BackendError: cupy, numpy
+DenseMatrix(np.eye(3)) @ there(3) -> BackendError: cupy, numpy
+DenseMatrix(there(1, 1)).solve(np.ones(1)) -> BackendError: cupy, numpy
+net.gradient(params, there(11, 5), y) -> BackendError: two backends | cupy, numpy
+    | kfac_ref.backend.asarray
+HessianProduct(*elsewhere()) -> BackendError: autograd | host arrays only
 """

@@ -350,6 +350,8 @@ def test_rows_are_found_by_name(xp, rng):
     gradient = [xp.asarray(rng.normal(size=(2, 3)))]
     comparison = compare(F, {"K-FAC": F}, gradient, LAMBDA, ["dense"])
     assert isinstance(comparison, Comparison)
+    assert comparison.row("K-FAC", "dense") is comparison.rows[0]
+    assert comparison.row("K-FAC") is comparison.rows[-1]
 
 
 def test_a_kronecker_block_is_compared_without_its_name(xp, rng):

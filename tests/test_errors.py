@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import ast
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
+from traceback import extract_tb
 
 import numpy as np
 import pytest
 
 import kfac_ref
-from error_calls import CASES, Far, missing, names
-from error_cases import TWO_BACKENDS
+from error_calls import ACROSS, CASES, Far, missing, names
 from kfac_ref import errors
 from kfac_ref.distributions import Normal
 from kfac_ref.layers import Dense
@@ -21,11 +22,17 @@ from kfac_ref.optimizer.state import Place
 from kfac_ref.pairs import propagate
 
 ROOT = Path(kfac_ref.__file__).parent
+ROOMS = """layers/*.py distributions/*.py matrices/*.py structures/*.py exact/*.py
+damping/*.py comparison/*.py network.py pairs.py estimates.py quadratic_model.py
+""".split()
 
 
-@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # numpy.matrix
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_what_is_refused(case, xp):
+# numpy.matrix is refused, and warns when it is made
+pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
+
+
+def refuses(case, xp):
+    """Hold the case; the places in the code that the error came through."""
     with pytest.raises(case.error) as caught:
         result = eval(case.call, names(xp))
         raise result if isinstance(result, Exception) else AssertionError(result)
@@ -33,14 +40,52 @@ def test_what_is_refused(case, xp):
     message = str(caught.value)
     assert missing(message, case.facts) is None, message
     assert len(message) < 400 and "\n" not in message
+    return {(frame.filename, frame.lineno) for frame in extract_tb(caught.tb)}
 
 
-@pytest.mark.parametrize("call", TWO_BACKENDS.split("\n")[1:-1])
-def test_arrays_of_two_backends(call):
-    with pytest.raises(errors.BackendError) as caught:
-        eval(call, names(np))
-    facts = ["two backends", "cupy, numpy", "kfac_ref.backend.asarray"]
-    assert missing(str(caught.value), facts) is None
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_what_is_refused(case, xp):
+    refuses(case, xp)
+
+
+@pytest.mark.parametrize("case", ACROSS, ids=str)
+def test_arrays_of_two_backends(case):
+    refuses(case, np)
+
+
+def test_every_refusal_of_these_rooms_has_a_case():
+    """A new `raise` there wants a line in the table."""
+    reached = {place for case in [*CASES, *ACROSS] for place in refuses(case, np)}
+    checked = 0
+    for path in (path for room in ROOMS for path in sorted(ROOT.glob(room))):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Raise) and "not_written" not in ast.unparse(node):
+                lines = range(node.lineno, node.end_lineno + 1)
+                where = f"{path.relative_to(ROOT)}, line {node.lineno}"
+                assert reached & {(str(path), line) for line in lines}, where
+                checked += 1
+    assert checked > 80
+
+
+def test_what_a_subclass_must_write_is_named():
+    """The method, and the class whose module says how: of every one that there is."""
+    found = [
+        (path, kind.name, method)
+        for path in sorted(ROOT.rglob("*.py"))
+        for kind in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(kind, ast.ClassDef)
+        for method in kind.body
+        if "raise not_written(" in ast.unparse(method)
+    ]
+    for path, kind, method in found:
+        module = ".".join(path.relative_to(ROOT.parent).with_suffix("").parts)
+        own = type("Own", (getattr(import_module(module), kind),), {})
+        with pytest.raises(NotImplementedError) as caught:
+            missed = getattr(object.__new__(own), method.name)  # raises if a property
+            missed(*[None] * (len(method.args.args) - 1))
+        facts = ["Own", f"'{method.name}'", "write it", kind]
+        assert missing(str(caught.value), facts) is None, str(caught.value)
+    assert len(found) > 20
 
 
 def test_a_fact_is_a_whole_word_or_number_and_they_have_an_order():

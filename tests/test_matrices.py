@@ -285,16 +285,6 @@ def test_a_kind_needs_three_methods(xp, rng):
         Arrow(xp.asarray(1e9 * u)).solve(xp.asarray(u))
 
 
-def test_a_kind_must_have_them(xp):
-    bare = SymmetricMatrix(xp.asarray(np.ones(3)), 3)
-    with pytest.raises(NotImplementedError):
-        bare @ xp.asarray(np.ones(3))
-    with pytest.raises(NotImplementedError):
-        bare.to_dense()
-    with pytest.raises(NotImplementedError):
-        _ = bare.storage
-
-
 def test_relative_eigenvalues_of_a_difference_decide(xp, rng):
     """A (x) G - C (x) D with C = 0.8 A: definite for D = 1.2 G, not for D = 1.3 G."""
     A, G = moment(rng, 5), moment(rng, 3)
