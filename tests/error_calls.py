@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import re
 from functools import cache
 from importlib import import_module
@@ -45,8 +44,8 @@ def read(table):
         if line:
             call, _, told = line.partition("->")
             error, _, facts = told.strip().partition(": ")
-            kind = getattr(errors, error, None) or getattr(builtins, error)
-            yield Case(call.strip(), kind, facts.strip("| ").split(" | "))
+            each = facts.strip("| ").split(" | ")
+            yield Case(call.strip(), getattr(errors, error), each)
 
 
 def family(table, places):
