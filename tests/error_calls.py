@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from functools import cache
 from importlib import import_module
-from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
@@ -127,122 +126,95 @@ class Flat(Layer):
 def names(xp):
     """All that a call may use, with arrays of a backend."""
     known = {}
-    for name in MODULES:
-        known |= vars(import_module(f"kfac_ref.{name}"))
-    known |= vars(arrays(xp)) | vars(layers(xp)) | vars(networks(xp))
-    own = dict(
-        Far=Far, Flat=Flat, Halves=Halves, OneLabel=OneLabel, TWO=TWO, np=np, xp=xp
-    )
-    return known | own
+    for module in MODULES:
+        known |= vars(import_module(f"kfac_ref.{module}"))
+    return known | globals() | arrays(xp) | layers(xp) | networks(xp)
 
 
 def arrays(xp):
-    rng = np.random.default_rng(20150601)
-
     def a(value, dtype=None):
         return xp.asarray(np.asarray(value, dtype))
 
+    def ones(*shape):
+        return a(np.ones(shape))
+
+    def there(*shape):
+        return strict.xp.asarray(np.ones(shape))
+
+    def zeros(*shape_and_dtype):
+        return a(np.zeros(*shape_and_dtype))
+
     def with_nan(array):
-        return xp.asarray(np.where(np.arange(array.size) == 3, np.nan, 0.5)).reshape(
-            array.shape
-        )
+        bad = np.ones(array.shape)
+        bad.flat[3] = np.nan
+        return a(bad)
 
     def model(directions, matrix=((4.0, 1.0), (1.0, 3.0))):
-        moved = [a(d) for d in directions]
-        return quadratic_model(moved, a([1.0, 2.0]), DenseMatrix(a(matrix)))
+        matrix, gradient = DenseMatrix(a(matrix)), a([1.0, 2.0])
+        return quadratic_model([a(d) for d in directions], gradient, matrix)
 
-    U = rotation(rng, 3)
-    return SimpleNamespace(
-        a=a,
-        with_nan=with_nan,
-        model=model,
-        rng=rng,
-        ones=lambda *shape: a(np.ones(shape)),
-        zeros=lambda *shape_dtype: a(np.zeros(*shape_dtype)),
-        full=lambda value: a(np.full((7, 4), value)),
-        diag=lambda values: a(np.diag(values)),
-        there=lambda *shape: strict.xp.asarray(np.ones(shape)),
-        A=a(moment(rng, 5)),
-        G=a(moment(rng, 3)),
-        K=KroneckerProduct(a(moment(rng, 5)), a(moment(rng, 3)), "layer 0"),
-        F=DenseMatrix(a(moment(rng, 5))),
-        v=a(rng.normal(size=(1, 5))),
-        eigen=make("eigen_kronecker", rng, a)[0],
-        tridiagonal=make("block_tridiagonal", rng, a)[0],
-        low=a(moment(rng, 3), "float32"),
-        singular=a(moment(rng, 3, N=2)),
-        U_A=a(rotation(rng, 5)),
-        U_G=a(U),
-        values=a(rng.uniform(size=(5, 3))),
-        z=a(np.zeros((7, 4))),
-        c=a(np.zeros(7, int)),
-        r=a(np.zeros((7, 3))),
-        a5=a(rng.normal(size=(5, 1, 3))),
-        g=a(rng.normal(size=(2, 5, 1, 7))),
-        KNOWN=("exact", "sampled", "empirical"),
-        ODD=[[1.0, np.nan], [-np.inf, 2.0], [np.inf, 3.0], [4.0, 5.0]],
-    )
+    rng = np.random.default_rng(20150601)
+    A, G = a(moment(rng, 5)), a(moment(rng, 3))
+    singular, low = a(moment(rng, 3, N=2)), a(moment(rng, 3), "float32")
+    U_A, U_G = a(rotation(rng, 5)), a(rotation(rng, 3))
+    values, v = a(rng.uniform(size=(5, 3))), a(rng.normal(size=(1, 5)))
+    F, K = DenseMatrix(A), KroneckerProduct(A, G, "layer 0")
+    eigen, _ = make("eigen_kronecker", rng, a)
+    tridiagonal, _ = make("block_tridiagonal", rng, a)
+    z, c, r = zeros((7, 4)), zeros(7, int), zeros((7, 3))
+    a5, g = a(rng.normal(size=(5, 1, 3))), a(rng.normal(size=(2, 5, 1, 7)))
+    KNOWN = ("exact", "sampled", "empirical")
+    ODD = [[1.0, np.nan], [-np.inf, 2.0], [np.inf, 3.0], [4.0, 5.0]]
+    return locals()
 
 
 def layers(xp):
-    def init(layer):
-        return [xp.asarray(W) for W in layer.init(np.random.default_rng(3))]
-
-    def embedded(layer):
-        return layer.forward(init(layer), xp.asarray(np.array([0, 4])))[1]
-
     def ones(*shape):
         return xp.asarray(np.ones(shape))
 
-    return SimpleNamespace(
-        alone=lambda layer, x: layer.forward(init(layer), x),
-        fed=lambda layer, *shape: Sequential([ReLU(), layer]).forward(
-            init(layer), ones(*shape)
-        ),
-        back_through=lambda e: e.vjp(init(e), embedded(e), ones(1, 2, 3)),
-        along=lambda e: e.jvp(init(e), embedded(e), [ones(1, 5, 3)], ones(1, 2)),
-        labels=lambda distribution, y: distribution.check_labels(
-            xp.asarray(np.zeros((7, 4))), y
-        ),
-        two_losses=lambda y: Network(Dense(4, 8), TWO).loss(
-            [ones(5, 8)], ones(7, 4), y
-        ),
-    )
+    def alone(layer, x):
+        params = layer.init(np.random.default_rng(3))
+        return layer.forward([xp.asarray(W) for W in params], x)
+
+    def fed(layer, *shape):
+        return alone(Sequential([ReLU(), layer]), ones(*shape))
+
+    def back_through(embedding):
+        _, tape = alone(embedding, xp.asarray(np.array([0, 4])))
+        return embedding.vjp([ones(5, 3)], tape, ones(1, 2, 3))
+
+    def along(embedding):
+        _, tape = alone(embedding, xp.asarray(np.array([0, 4])))
+        return embedding.jvp([ones(5, 3)], tape, [ones(1, 5, 3)], ones(1, 2))
+
+    def labels(distribution, y):
+        return distribution.check_labels(0 * ones(7, 4), y)
+
+    def full(value):
+        return xp.asarray(np.full((7, 4), value))
+
+    def two_losses(y):
+        return Network(Dense(4, 8), TWO).loss([ones(5, 8)], ones(7, 4), y)
+
+    return locals()
 
 
 def networks(xp):
-    rng, net = np.random.default_rng(7), chain()
-    params, x, y = (
-        f(rng, xp) for f in (lambda *a: parameters(net, *a), inputs, classes)
-    )
-    host_params, host_x = parameters(net, rng, np), inputs(rng, np)
-    two_outputs = Network([Dense(5, 4)], NormalMeanVariance())
-    shared, deep = Network(Dense(5, 3), Categorical()), xp.asarray(np.ones((7, 2, 5)))
-    ones, at = [xp.asarray(np.ones((6, 3)))], net.linearize(params, x)
-
     def elsewhere():
-        own = networks(strict.xp)
-        return own.at, own.y
+        of_device = networks(strict.xp)
+        return of_device["at"], of_device["y"]
 
-    return SimpleNamespace(
-        net=net,
-        params=params,
-        W=params[0],
-        rest=params[1:],
-        x=x,
-        y=y,
-        at=at,
-        found=propagate(at),
-        host_params=host_params,
-        host_x=host_x,
-        host_y=classes(rng, np),
-        host_at=net.linearize(host_params, host_x),
-        elsewhere=elsewhere,
-        shared=shared,
-        deep=deep,
-        deep_pairs=propagate(shared.linearize(ones, deep), "sampled", rng=rng),
-        mixing=Network([BatchStandardize(), Dense(5, 3)], Categorical()),
-        bare=Network([Tanh()], Categorical()),
-        two_outputs=two_outputs,
-        wide=parameters(two_outputs, rng, xp),
-    )
+    rng, net = np.random.default_rng(7), chain()
+    host_params, host_x = parameters(net, rng, np), inputs(rng, np)
+    host_at, host_y = net.linearize(host_params, host_x), classes(rng, np)
+    params = W, *rest = [xp.asarray(W) for W in host_params]
+    x, y = xp.asarray(host_x), xp.asarray(host_y)
+    at = net.linearize(params, x)
+    found = propagate(at)
+    two_outputs = Network([Dense(5, 4)], NormalMeanVariance())
+    wide, narrow = ([xp.asarray(np.ones((6, size)))] for size in (4, 3))
+    shared, deep = Network(Dense(5, 3), Categorical()), xp.asarray(np.ones((7, 2, 5)))
+    deep_pairs = propagate(shared.linearize(narrow, deep), "sampled", rng=rng)
+    mixing = Network([BatchStandardize(), Dense(5, 3)], Categorical())
+    bare = Network([Tanh()], Categorical())
+    return locals()

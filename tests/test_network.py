@@ -13,7 +13,7 @@ from kfac_ref.errors import BackendError
 from kfac_ref.exact.products import (
     FisherProduct,
 )
-from kfac_ref.layers import Dense, Sequential, Tanh
+from kfac_ref.layers import Dense, Residual, Sequential, Tanh
 from kfac_ref.network import Network
 from kfac_ref.pairs import propagate
 from kfac_ref.structures.kronecker import kronecker
@@ -137,6 +137,21 @@ def test_labels_of_several_losses(xp, rng):
     expected = 0.7 * float(Categorical().loss(z[:, :2], y[0]).mean())
     expected += 1.3 * float(Normal(0.5).loss(z[:, 2:], y[1]).mean())
     assert_exact(float(net.loss(params, x, y)), expected)
+
+
+def test_a_network_of_one_layer_and_one_without_parameters(xp, rng):
+    x = inputs(rng, xp)
+    for layers in ([Tanh()], Tanh()):
+        assert Network(layers, Categorical()).predict([], x).shape == x.shape
+    assert repr(Residual(Dense(4, 4))) == "Residual([Dense(4, 4)])"
+    assert Network([Dense(4, 3)], Normal()).size == 15
+
+
+def test_labels_of_several_losses_are_a_list_or_a_tuple(xp):
+    net = Network(Dense(4, 8), Joint([(Categorical(), 5, 0.3), (Normal(0.7), 3, 2.5)]))
+    params, x = [xp.asarray(np.ones((5, 8)))], xp.asarray(np.ones((7, 4)))
+    y = xp.asarray(np.zeros(7, int)), xp.asarray(np.zeros((7, 3)))
+    assert float(net.loss(params, x, y)) == float(net.loss(params, x, list(y))) > 0
 
 
 def test_backends_do_not_mix(problem, xp):
