@@ -267,7 +267,8 @@ check_finite("x", np.array(["1", "2"])) -> ValueRangeError: x | real numbers | <
 check_finite("x", np.array([None, 1.0])) -> ValueRangeError: x | real numbers | object
 check_count("samples", Far()) -> ValueRangeError: samples | whole number >= 1
     | Far of shape (5, 3), float32
-KFAC(net, damping=Far()) -> KfacTypeError: damping | Far of shape (5, 3), float32
+KFAC(net, learning_rate=Far()) -> KfacTypeError: learning_rate
+    | Far of shape (5, 3), float32
 get_xp(np.ma.masked_array(np.ones((7, 5)))) -> BackendError: a plain array | MaskedArray
     | numpy.asarray
 get_xp(np.ones((7, 5)).view(np.matrix)) -> BackendError: a plain array | matrix
