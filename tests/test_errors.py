@@ -13,7 +13,7 @@ import pytest
 
 import kfac_ref
 from error_calls import ACROSS, CASES, Far, missing, names
-from kfac_ref import errors
+from kfac_ref import checks, errors
 from kfac_ref.distributions import Normal
 from kfac_ref.layers import Dense
 from kfac_ref.matrices import DenseMatrix
@@ -134,12 +134,12 @@ def test_what_the_doors_let_in(xp):
         every = iter(["exact", "sampled", "empirical"])
         assert errors.choose("estimate", known, every) == known
     for shape in ((7, 5), (7, None), ("N", 5), ("N", "d_in")):
-        errors.check_shape("x", xp.zeros((7, 5)), shape)
-    errors.check_shape("loss", xp.sum(xp.ones(3)), ())
-    errors.check_batch("x", xp.asarray([[0.5, -2.0, 0.0]]))
-    errors.check_batch("y", xp.asarray([3, 1]))
+        checks.check_shape("x", xp.zeros((7, 5)), shape)
+    checks.check_shape("loss", xp.sum(xp.ones(3)), ())
+    checks.check_batch("x", xp.asarray([[0.5, -2.0, 0.0]]))
+    checks.check_batch("y", xp.asarray([3, 1]))
     for dtype in ("bool", "int64", "uint8", "float32", "float64"):
-        errors.check_finite("x", xp.asarray([0, 1, 1], dtype=dtype))
+        checks.check_finite("x", xp.asarray([0, 1, 1], dtype=dtype))
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -154,8 +154,8 @@ def test_numbers_whose_squares_overflow_are_finite(xp, dtype):
         ([[1.0, largest], [-np.inf, 4.0]], False),
     ):
         array = xp.asarray(np.array(numbers, dtype))
-        assert errors.all_finite(array) is finite
-        assert errors.all_finite(array.T) is finite
+        assert checks.all_finite(array) is finite
+        assert checks.all_finite(array.T) is finite
 
 
 # located
