@@ -1,8 +1,7 @@
 """Checks keyword arguments: an unknown one is answered with those that are known.
 
 Python's own error names whatever holds the code, and does not always suggest a similar
-word. `Value.__new__` checks constructors, `door` checks public functions; functions
-that pass options on, such as `curvature`, call `check_parameters`.
+word. `Value.__new__` checks constructors, `door` checks public functions.
 """
 
 from __future__ import annotations
@@ -78,20 +77,6 @@ def check_words(where: str, known: Collection[str], given: Iterable[str]) -> Non
                 f"{where}: unknown argument {word!r}: {_hint(where, word, known)}"
                 f"known: {', '.join(known) or 'none'}"
             )
-
-
-def check_parameters(
-    where: str, function: Callable[..., Any], given: Iterable[str], own: str = ""
-) -> None:
-    """Raise KfacTypeError unless `given` are parameters of `function`, after its first.
-
-    Those without a default must be given. `own` lists words that `where` takes itself.
-    """
-    takes = list(inspect.signature(function).parameters.values())[1:]
-    check_words(where, [*own.split(), *(each.name for each in takes)], given)
-    for each in takes:
-        if each.default is each.empty and each.name not in given:
-            raise KfacTypeError(f"{where}: needs {each.name}=...")
 
 
 def door(function: Callable[P, R]) -> Callable[P, R]:

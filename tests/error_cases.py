@@ -439,10 +439,10 @@ compare(F, {"F": F}, [v[:, :1] * np.nan, v[:, 1:]], 0.1) -> NotFinite:
     gradient of layer 0 | 1 of 1
 compare(F, {"F": F}, [v], 0.1).row("f") -> UnknownName: 'f' | did you mean 'F'?
 compare(F, {"F": F}, [v], 0.1).row("F", "dens") -> UnknownName: unknown layer 'dens'
-make_structure("kronecker", found, damping=0.1) -> KfacTypeError: 'kronecker'
-    | unknown argument 'damping' | is damped after | known: none
-make_structure("block_tridiagonal", found, damping=0.1) -> KfacTypeError:
-    'block_tridiagonal' | unknown argument 'damping' | known: none
+make_structure("kronecker", found, damping=0.1) -> KfacTypeError: make_structure
+    | unknown argument 'damping' | is damped after | known: name, pairs
+curvature(net, params, x, damping=0.1) -> KfacTypeError: curvature
+    | unknown argument 'damping' | is damped after | memory
 """
 
 # Families: every call of the table, put into the braces of every place; the braces of

@@ -34,7 +34,6 @@ from value_cases import classes
 OPTIMIZERS = (KFAC, SGD, Adam, NaturalGradient, HessianFree)
 PUBLIC = "comparison damping distributions layers matrices optimizer plotting".split()
 PASS_ON = {  # functions that take any word
-    "curvature": "to the structure, and checks it",
     "timed": "to a function of the caller's",
     "legend_beside": "to matplotlib",
 }

@@ -72,9 +72,7 @@ def test_samples_beside_an_estimate_agree_with_it_or_are_refused(problem, rng):
 
 @pytest.mark.parametrize("kind", [Expectation, Empirical])
 def test_what_draws_nothing_takes_no_samples(kind):
-    with pytest.raises(
-        ValueRangeError, match=f"{kind.__name__}: expected 1, as it dr"
-    ):
+    with pytest.raises(ValueRangeError, match=f"{kind.__name__}: expected 1, as it dr"):
         kind(2)
 
 

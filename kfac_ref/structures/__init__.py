@@ -16,12 +16,11 @@ where A = 1/N sum_nt a a^T and G = 1/(N T) sum_nkt g g^T (Grosse & Martens 2016)
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from kfac_ref.backend import Array
-from kfac_ref.calls import check_parameters
+from kfac_ref.calls import door
 from kfac_ref.checks import check_kind
 from kfac_ref.estimates import Estimate
 from kfac_ref.matrices import SymmetricMatrix
@@ -48,22 +47,19 @@ STRUCTURES: dict[str, Callable[..., SymmetricMatrix]] = {
 }
 
 
-def make_structure(name: str, pairs: Pairs, **options: Any) -> SymmetricMatrix:
+@door
+def make_structure(name: str, pairs: Pairs) -> SymmetricMatrix:
     """The structure of that name, or of another library's word for it.
 
-    Raises UnknownName, with the closest name; KfacTypeError for options that it does
-    not take, or that it lacks.
+    Raises UnknownName, with the closest name.
     """
     check_kind("name", name, str, f"one of {', '.join(STRUCTURES)}; then the pairs")
     function = STRUCTURES[translate("structure", name, STRUCTURES)]
     check_kind("pairs", pairs, Pairs, "as propagate(...) gives them")
-    check_parameters(f"make_structure, structure {name!r}", function, options)
-    return function(pairs, **options)
+    return function(pairs)
 
 
-OWN = "structure estimate y rng samples memory"  # options of `curvature`
-
-
+@door
 def curvature(
     network: Network,
     params: list[Array],
@@ -75,17 +71,14 @@ def curvature(
     rng: np.random.Generator | None = None,
     samples: int | None = None,
     memory: int = MEMORY,
-    **options: Any,
 ) -> SymmetricMatrix:
     """Questions 1 and 2 in one call: `make_structure(structure, propagate(...))`.
 
-    `options` go to the structure. Any estimate goes with any structure. Mean over the
-    examples of the batch x. Of 'block_tridiagonal' the undamped factors come back.
+    Any estimate goes with any structure. Returns the mean over the examples of the
+    batch x; for 'block_tridiagonal', its factors, which a damping rule takes.
     """
     function = STRUCTURES[translate("structure", structure, STRUCTURES)]
-    where = f"curvature, structure {structure!r}"
-    check_parameters(where, function, options, own=OWN)
     check_network(network)
     at = network.linearize(params, x)
     pairs = propagate(at, estimate, y=y, rng=rng, samples=samples, memory=memory)
-    return function(pairs, **options)
+    return function(pairs)
