@@ -203,10 +203,10 @@ def test_an_unknown_argument_is_that_of_the_call_and_has_a_near_one(problem):
     with pytest.raises(KfacTypeError) as caught:
         curvature(net, params, x, sample=3)
     assert str(caught.value) == (
-        "curvature, structure 'kronecker': unknown argument 'sample': did you mean "
-        "'samples'? known: structure, estimate, y, rng, samples, memory"
+        "curvature: unknown argument 'sample': did you mean 'samples'? known: network, "
+        "params, x, structure, estimate, y, rng, samples, memory"
     )
-    with pytest.raises(KfacTypeError, match="tridiagonal': unknown argument 'damping'"):
+    with pytest.raises(KfacTypeError, match="curvature: unknown argument 'damping'"):
         curvature(net, params, x, "block_tridiagonal", damping=0.1)
     with pytest.raises(ValueRangeError, match="'separate': its numbers are its own"):
         make_rule("separate")
