@@ -28,7 +28,7 @@ def fresh_switch(monkeypatch):
 # get_xp
 
 
-def test_arrays_decide(xp):
+def test_the_arrays_decide_the_backend(xp):
     a, b = xp.ones((5, 3)), xp.arange(7)
     assert backend.get_xp(a) is xp
     assert backend.get_xp(a, b, a) is xp
@@ -326,7 +326,7 @@ def test_float32_calls_singular_what_float64_does_not(xp):
 
 @pytest.mark.parametrize("shape", [(5,), (5, 3)])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_cholesky_solve(xp, rng, shape, dtype):
+def test_cholesky_solve_finds_whole_numbers_again(xp, rng, shape, dtype):
     expected = rng.integers(1, 9, shape).astype(dtype)
     right = xp.asarray((M @ expected).astype(dtype))
     X = backend.cholesky_solve(xp.asarray(FACTOR.astype(dtype)), right)
@@ -348,7 +348,7 @@ def test_cholesky_solve_in_every_numpy_layout(rng):
 
 @pytest.mark.parametrize("shape", [(5,), (5, 3)])
 @pytest.mark.parametrize("transpose", [False, True])
-def test_solve_triangular(xp, rng, shape, transpose):
+def test_solve_triangular_finds_what_was_multiplied(xp, rng, shape, transpose):
     expected = rng.standard_normal(shape)
     matrix = FACTOR.T if transpose else FACTOR
     X = backend.solve_triangular(

@@ -71,7 +71,7 @@ def test_there_are_calls():
 
 
 @pytest.mark.parametrize("kind", VALUES, ids=lambda kind: kind.__qualname__)
-def test_every_constructor(kind):
+def test_every_constructor_names_an_unknown_argument(kind):
     known = ", ".join(takes(kind)) or "none"
     expected = f"{kind.__name__}: unknown argument 'qqq': known: {known}"
     assert said(kind, qqq=1) == said(kind, 1, qqq=1) == expected

@@ -31,7 +31,7 @@ from matrix_cases import CASES, kron_by_loops, make, moment, put_along_diagonal
 
 @pytest.mark.parametrize("N", [None, 2])
 @pytest.mark.parametrize("name", FORMULAS)
-def test_formula(name, N, xp, rng):
+def test_every_rule_is_its_formula(name, N, xp, rng):
     rule, parameters, by_loops, words = FORMULAS[name]
     A, G = factors(rng, N)
     matrix = KroneckerProduct(xp.asarray(A), xp.asarray(G), "layer 0")

@@ -79,7 +79,7 @@ def test_autograd_differentiates_the_nll(name):
 
 
 @every_case
-def test_roots(xp, name):
+def test_roots_multiply_to_fisher_and_hessian(xp, name):
     """B B^T = F; S S^T = H where the outputs are natural parameters."""
     distribution, z, y = on(xp, name, (3, 2))
     B = host(distribution.root(z))

@@ -252,7 +252,7 @@ def test_one_example_one_input(structure, name, xp, rng):
 
 @every_structure
 @pytest.mark.parametrize("estimate", ESTIMATES)
-def test_one_class(structure, estimate, xp, rng):
+def test_one_class_has_no_curvature_and_raises_nothing(structure, estimate, xp, rng):
     """One class has probability 1: nothing to learn, and no error."""
     net = Network([Dense(4, 1)], Categorical())
     params, x = parameters(net, rng, xp), inputs(rng, xp, 3, 4)

@@ -349,7 +349,7 @@ def test_numbers_that_are_none(files):
 
 
 @pytest.mark.parametrize("dtype", [">f8", "f2", "c16", "V8", "U3", "?"])
-def test_strange_dtypes(files, dtype):
+def test_strange_dtypes_are_refused(files, dtype):
     header, arrays = unpack(files["SGD"][2])
     strange = np.zeros(arrays[0].shape, dtype)
     says(files["SGD"], pack(header, [strange, *arrays[1:]]), r"array_0.npy: expected")

@@ -21,7 +21,9 @@ Z = 5.0  # standard errors; a normal variable is farther away once in 1.7 millio
     ],
 )
 @pytest.mark.parametrize("fans", [None, FANS])
-def test_moments(initializer, variance, kurtosis, fans, rng):
+def test_weights_have_the_moments_they_promise(
+    initializer, variance, kurtosis, fans, rng
+):
     W = initializer(rng, SHAPE, bias=True, fans=fans)
     assert W.shape == SHAPE and W.dtype == np.float64
     assert (W[-1] == 0.0).all()  # the biases

@@ -38,7 +38,9 @@ TABLE = [  # change of the loss, M(delta), rho; paper, KFAC-JAX, TensorFlow K-FA
 
 
 @pytest.mark.parametrize("change, predicted, rho, paper, jax, tensorflow", TABLE)
-def test_truth_table(change, predicted, rho, paper, jax, tensorflow):
+def test_rho_of_every_sign_moves_lambda_as_others_do(
+    change, predicted, rho, paper, jax, tensorflow
+):
     found = reduction_ratio(2.0, 2.0 + change, predicted)
     assert found == pytest.approx(rho, abs=1e-15, nan_ok=True)
     rules = {PAPER: paper, KFAC_JAX: jax, TENSORFLOW: tensorflow}
@@ -62,13 +64,13 @@ def test_the_papers_numbers():
     assert LevenbergMarquardt(decay=0.9).omega == pytest.approx(0.59049, rel=1e-15)
 
 
-def test_other_thresholds():
+def test_lambda_moves_outside_the_given_thresholds():
     rule = LevenbergMarquardt(**HALVES, lower=0.4, upper=0.6)
     table = {0.39: GROWS, 0.4: STAYS, 0.6: STAYS, 0.61: SHRINKS}
     assert {rho: rule(0.4, rho) for rho in table} == table
 
 
-def test_bounds():
+def test_lambda_stays_between_its_bounds():
     rule = LevenbergMarquardt(**HALVES, minimum=0.1, maximum=2.0)
     assert [rule(0.4, rho) for rho in (0.9, 0.5, 0.1)] == [0.1, 0.4, 2.0]
     # outside the bounds lambda is brought inside, even where rho says nothing
@@ -84,7 +86,7 @@ def test_numbers_of_arrays_are_numbers(xp):
     assert found == SHRINKS
 
 
-def test_gamma_candidates():
+def test_gamma_candidates_are_gamma_one_smaller_and_one_larger():
     """omega_2 = sqrt(19/20)^20 = (19/20)^10 in the paper; gamma itself comes first."""
     assert gamma_candidates(2.0, omega_2=0.25) == (2.0, 0.5, 8.0)
     omega_2 = 19**10 / 20**10

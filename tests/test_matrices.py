@@ -94,7 +94,7 @@ def test_inverse_is_a_matrix(case, damping, xp, rng):
 
 @damped_case
 @pytest.mark.parametrize("exponent", POWERS)
-def test_power(case, damping, exponent, xp, rng):
+def test_powers_are_those_of_the_dense_matrix(case, damping, exponent, xp, rng):
     matrix, M = make(case, rng, xp.asarray)
     power = matrix.power(exponent, damping)
     assert_exact(power.to_dense(), power_by_eigh(damped(M, damping), exponent))
@@ -118,7 +118,7 @@ def test_positive_powers_of_singular_matrices(case, exponent, xp, rng):
 
 
 @damped_case
-def test_log_determinant(case, damping, xp, rng):
+def test_logdet_is_that_of_the_dense_matrix(case, damping, xp, rng):
     matrix, M = make(case, rng, xp.asarray)
     sign, expected = np.linalg.slogdet(damped(M, damping))
     found = matrix.logdet(damping)

@@ -66,7 +66,7 @@ def dense(xp, rng, count, d=5):
     max_examples=10,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-def test_closed_form(variant, xp, k, eps):
+def test_every_average_has_the_weights_of_its_closed_form(variant, xp, k, eps):
     arrays, values = dense(xp, np.random.default_rng(k), k)
     weights, identity = closed_form(variant, k, eps)
     expected = sum(w * M for w, M in zip(weights, arrays, strict=True))
@@ -85,7 +85,7 @@ def test_weights_sum_to_one_but_for_the_two_bugs(variant):
     assert identity == (EPS**4 if variant == "identity" else 0.0)
 
 
-def test_by_hand(xp):
+def test_three_averages_are_those_worked_by_hand(xp):
     """The values 8, 4, 2 with decay 1/2."""
     values = [DiagonalMatrix(xp.asarray(np.array([v]))) for v in (8.0, 4.0, 2.0)]
     expected = {

@@ -157,7 +157,7 @@ def test_sgd_with_momentum(nesterov, kind, xp, rng):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_adam(kind, xp, rng):
+def test_adam_is_its_transcription(kind, xp, rng):
     net, params, batches = problem(kind, xp, rng, 5)
     Ws, on = on_host(params, batches)
     theta = paper.vec(Ws)
@@ -183,7 +183,7 @@ def test_adams_first_step_is_the_sign_of_the_gradient(xp, rng):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("matrix", ["fisher", "ggn", "empirical"])
-def test_natural_gradient(matrix, kind, xp, rng):
+def test_natural_gradient_solves_with_the_exact_matrix(matrix, kind, xp, rng):
     net, params, batches = problem(kind, xp, rng, 3)
     Ws, on = on_host(params, batches)
     theta = paper.vec(Ws)
@@ -237,7 +237,7 @@ def conjugate_gradients(B, b, x, steps):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_hessian_free(kind, xp, rng):
+def test_hessian_free_is_its_transcription(kind, xp, rng):
     """Five iterations from 0.8 of the last proposal; lambda moves; steps undone."""
     net, params, batches = problem(kind, xp, rng, 8)
     Ws, on = on_host(params, batches)

@@ -279,7 +279,7 @@ def test_the_forger_of_these_tests_can_write_good_files(good):
         assert state.step == 1
 
 
-def test_truncated_files(good):
+def test_truncated_files_are_refused(good):
     size = len(good.content)
     for length in (1, 3, 4, 63, 64, 65, size // 2, size - 65, size - 64, size - 1):
         message = "truncated or altered" if length > 3 else "expected an .npz file"
@@ -315,7 +315,7 @@ def test_another_version_or_optimizer(good):
             "optimizer: expected 'KFAC', found 'Adam'")  # fmt: skip
 
 
-def test_another_network(good):
+def test_a_checkpoint_of_another_network_is_refused(good):
     squared = squared_error()
     hidden = [Dense(5, 4), Tanh(), Dense(4, 7), Tanh()]
     for layers, distribution, message in [

@@ -357,7 +357,7 @@ def test_eigenvalue_corrected_statistics_have_no_mean(structure, xp, rng):
         KFAC(net, structure=structure, damping_rule=tikhonov)
 
 
-def test_block_tridiagonal(xp, rng):
+def test_block_tridiagonal_factors_are_averaged_then_damped(xp, rng):
     """Averaged, then damped; a direction differs from the block-diagonal one's."""
     net, params, batches = problem("softmax", xp, rng, 5)
     kfac = KFAC(net, **BASE, structure="block_tridiagonal")

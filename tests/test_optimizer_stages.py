@@ -61,7 +61,7 @@ def test_loss_and_gradient(kind, xp, rng):
     assert abs(host(gradient) @ v / slope - 1) < 1e-8
 
 
-def test_subset(xp, rng):
+def test_a_subset_is_in_order_and_never_empty(xp, rng):
     """In order, without repetition; labels of several losses; at least one example."""
     x = xp.asarray(np.arange(11.0)[:, None] + np.zeros(5))
     y = xp.asarray(np.arange(11))

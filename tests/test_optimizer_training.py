@@ -110,7 +110,7 @@ def test_another_seed_is_another_order_and_the_same_seed_the_same(numbered):
     assert found[0][0] != found[0][1]
 
 
-def test_several_labels(xp, numbered, rng):
+def test_several_labels_are_cut_into_batches_together(xp, numbered, rng):
     watcher, (x, y) = Watcher(), numbered
     train(watcher, [0], (x, [y, y + 1]), 5, rng, updates=1)
     batch, (one, two) = watcher.seen[0]

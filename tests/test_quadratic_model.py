@@ -62,7 +62,7 @@ def test_l2_inside_and_outside_by_hand(xp):
     assert_exact(same.matrix(0.5, l2=False), C + 0.5 * np.eye(2))
 
 
-def test_only_alpha_only_mu_both_neither(xp):
+def test_any_coefficient_can_be_held_fixed(xp):
     found = model(xp, [FIRST, SECOND])
     K = np.array([[4.5, 5.5], [5.5, 10.0]])
     alpha, mu = found.solve(0.5, fixed={1: 0.7})
@@ -182,6 +182,6 @@ def test_the_ratio_of_a_quadratic_loss_goes_from_1_to_2_with_lambda(
     assert rho == pytest.approx(expected, rel=1e-6)
 
 
-def test_reduction_ratio():
+def test_the_reduction_ratio_is_true_over_predicted_change():
     assert reduction_ratio(2.0, 1.7, -0.4) == pytest.approx(0.75, rel=1e-14)
     assert reduction_ratio(2.0, 2.1, -0.4) < 0  # the loss rose

@@ -150,7 +150,7 @@ save_state(path, kfac, run.state, rng)
 """
 
 
-def test_across_processes(tmp_path):
+def test_a_run_goes_on_in_another_process(tmp_path):
     def run(name, begin, updates):
         arguments = [str(tmp_path / name), begin, str(updates)]
         subprocess.run(

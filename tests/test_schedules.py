@@ -21,11 +21,11 @@ def assert_values(schedule, expected, tolerance=1e-14):
         assert abs(found - value) <= tolerance * abs(value), (step, found, value)
 
 
-def test_constant():
+def test_constant_is_the_same_at_every_step():
     assert_values(Constant(0.37), {0: 0.37, 5: 0.37, 1e9: 0.37})
 
 
-def test_exponential():
+def test_exponential_multiplies_at_every_step():
     """0.32, 0.08, 0.02, ..."""
     assert_values(Exponential(0.32, 1 / 4), {0: 0.32, 1: 0.08, 2: 0.02, 0.5: 0.16})
 
@@ -39,7 +39,7 @@ def test_exponential_through_two_values():
     assert_values(growing, expected, 1e-13)  # the rate is rounded, then raised
 
 
-def test_bounded():
+def test_bounded_cuts_at_both_ends():
     schedule = Bounded(Exponential(0.32, 1 / 4), low=0.03, high=0.25)
     assert_values(schedule, {0: 0.25, 1: 0.08, 2: 0.03, 9: 0.03})
     assert Bounded(Exponential(2.0, 2.0), high=1024.0)(5000) == 1024  # 2^5000 overflows

@@ -81,7 +81,7 @@ def test_the_memory_bound_changes_nothing(rng, sizes, monkeypatch):
 
 @given(st.integers(1, 4), st.integers(1, 3), st.integers(1, 4), st.integers(1, 4))
 @settings(deadline=None, max_examples=15)
-def test_any_shape(N, T, d, o):
+def test_structures_are_their_definitions_in_any_shape(N, T, d, o):
     rng = np.random.default_rng([N, T, d, o])
     a, g = arrays(rng, [(T, d, o)], N=N, K=2)
     for structure, loops in BLOCKWISE.items():

@@ -78,7 +78,7 @@ def problem(xp, rng):
 
 
 @pytest.mark.parametrize("word", ALIASES["structure"])
-def test_structures(problem, word):
+def test_other_words_for_structures_mean_the_same(problem, word):
     net, params, x, _ = problem
     name = ALIASES["structure"][word]
     found, same = curvature(net, params, x, word), curvature(net, params, x, name)
@@ -92,7 +92,7 @@ def test_structures(problem, word):
 
 
 @pytest.mark.parametrize("word", ALIASES["damping rule"])
-def test_damping_rules(word, xp, rng):
+def test_other_words_for_damping_rules_mean_the_same(word, xp, rng):
     K = KroneckerProduct(*[xp.asarray(M) for M in factors(rng)], "layer 0")
     name = ALIASES["damping rule"][word]
     found = make_rule(word)(K, LAMBDA).to_dense()
@@ -103,7 +103,7 @@ def test_damping_rules(word, xp, rng):
 
 
 @pytest.mark.parametrize("word", ALIASES["pi"])
-def test_pi(word, xp, rng):
+def test_other_words_for_pi_mean_the_same(word, xp, rng):
     K = KroneckerProduct(*[xp.asarray(M) for M in factors(rng)], "layer 0")
     found = factored_tikhonov(K, LAMBDA, pi=word).to_dense()
     assert_exact(
@@ -112,7 +112,7 @@ def test_pi(word, xp, rng):
 
 
 @pytest.mark.parametrize("word", [*ALIASES["average"], *AVERAGES])
-def test_averages(word):
+def test_other_words_for_averages_mean_the_same(word):
     name = ALIASES["average"].get(word, word)
     assert MovingAverage(word, 0.7) == MovingAverage(name, 0.7)
     kfac = KFAC(chain(), average=word, iterates=word)
@@ -121,7 +121,7 @@ def test_averages(word):
 
 
 @pytest.mark.parametrize("word", ALIASES["clip"])
-def test_norm_constraints(word, xp, rng):
+def test_other_words_for_norm_constraints_mean_the_same(word, xp, rng):
     u, v = xp.asarray(rng.normal(size=7)), xp.asarray(rng.normal(size=7))
     name = ALIASES["clip"][word]
     assert clip_stage(u, v, 1e-3, 0.3, word) == clip_stage(u, v, 1e-3, 0.3, name) < 1
@@ -129,7 +129,7 @@ def test_norm_constraints(word, xp, rng):
 
 
 @pytest.mark.parametrize("word", ALIASES["matrix"])
-def test_matrices(problem, word):
+def test_other_words_for_matrices_mean_the_same(problem, word):
     net, params, x, y = problem
     name = ALIASES["matrix"][word]
     for make in (KFAC, NaturalGradient, HessianFree):
@@ -144,7 +144,7 @@ def test_matrices(problem, word):
 
 
 @pytest.mark.parametrize("word", ALIASES["estimate"])
-def test_estimates(word):
+def test_other_words_for_estimates_mean_the_same(word):
     assert type(make_estimate(word)) is ESTIMATES[ALIASES["estimate"][word]]
 
 
