@@ -28,7 +28,7 @@ ROOT = Path(kfac_ref.__file__).parent
 
 FIRST_HOUR = """
     network.py estimates.py pairs.py structures/kronecker.py damping/rules.py
-    optimizer/stages.py
+    optimizer/kfac.py optimizer/proposal.py
 """.split()
 PATHS = {  # what somebody reads, in this order
     "first hour": FIRST_HOUR,
@@ -42,7 +42,7 @@ PATHS = {  # what somebody reads, in this order
         structures/eigenvalue_corrected.py exact/dense.py exact/products.py
         damping/pi.py damping/factors.py quadratic_model.py
         optimizer/averages.py optimizer/statistics.py optimizer/state.py
-        optimizer/proposal.py optimizer/levenberg_marquardt.py optimizer/kfac.py
+        optimizer/stages.py optimizer/levenberg_marquardt.py
     """.split(),
 }
 

@@ -8,7 +8,8 @@ network                          what is trained: z, the loss, the gradient
 estimates, pairs                 question 1: which vectors are propagated back?
 structures.kronecker             question 2: what is kept of the sum? A and G
 damping.rules                    question 3: how is it damped and inverted?
-optimizer.stages                 the step, stage by stage
+optimizer.kfac                   the step, in order
+optimizer.proposal               the search for gamma, alpha and mu; rho
 
 The afternoon, the rest of the core:
 

@@ -128,6 +128,7 @@ def algorithm_2(
     T1=5, T2=20, T3=20, omega_1=(19 / 20) ** 5, omega_2=(19 / 20) ** 10, eps=0.95,
 ):  # fmt: skip
     """Update the Ws with each mini-batch (x, y) and yield all that was computed."""
+    # omega_1 is (19/20)^T1, and omega_2 is sqrt(19/20)^T2 (6.5, 6.6).
     theta, shapes, gamma = vec(Ws), [W.shape for W in Ws], np.sqrt(lam + eta)  # (6.6)
     A_bar = G_bar = [0.0] * len(Ws)  # their weight is 0 in the first update
     last: list = []  # the last update; there is none yet

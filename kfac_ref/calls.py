@@ -28,6 +28,12 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "l2_reg": ("l2",),  # KFAC-JAX
     "lambda_": ("damping",),
     "lambda_rule": ("adapt_damping",),
+    "lam": ("damping",),  # algorithm2.py
+    "eta": ("l2",),
+    "T1": ("adapt_damping",),
+    "T2": ("gamma_every",),
+    "T3": ("inverse_every",),
+    "eps": ("average",),
     "initial_damping": ("damping",),  # KFAC-JAX
     "use_adaptive_damping": ("adapt_damping",),
     "min_damping": ("minimum", "adapt_damping"),

@@ -30,9 +30,10 @@ LARGEST = 2**63 - 1  # whole number
 def check_kind(what: str, value: Any, kind: type, advice: str = "") -> None:
     """KfacTypeError unless `value` is an instance of that class."""
     if not isinstance(value, kind):
+        article = "an" if kind.__name__[0] in "AEIOU" else "a"
         raise KfacTypeError(
-            f"{what}: expected a {kind.__name__}{advice and ', '}{advice}; found "
-            f"{describe(value)}"
+            f"{what}: expected {article} {kind.__name__}{advice and ', '}{advice}; "
+            f"found {describe(value)}"
         )
 
 

@@ -18,9 +18,11 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
+import value_cases
+
 from kfac_ref.damping import by_kind, tikhonov
 from kfac_ref.distributions import Categorical
-from kfac_ref.errors import NotPositiveDefinite, ValueRangeError
+from kfac_ref.errors import NotPositiveDefinite, Unsupported, ValueRangeError
 from kfac_ref.layers import Dense, Tanh
 from kfac_ref.network import Network
 from kfac_ref.optimizer import (
@@ -39,7 +41,8 @@ from kfac_ref.optimizer import (
 )
 from kfac_ref.optimizer.archive import pack, unpack
 from kfac_ref.optimizer.encoding import RECORDS, USES
-from kfac_ref.optimizer.expected import CHECKS
+from kfac_ref.optimizer.expected import CHECKS, check_state
+from kfac_ref.structures import STRUCTURES
 from test_optimizer_checkpoint import npy, sealed
 
 KEPT = dict(damping=0.5, inverse_every=9, inverse_early=1, gamma_every=4)
@@ -495,3 +498,13 @@ if __name__ == "__main__":
 
     with tempfile.TemporaryDirectory() as name:
         print(fuzz(int(sys.argv[1]), int(sys.argv[2]), Path(name)))
+
+
+def test_a_structure_of_a_new_kind_says_where_it_is_listed(monkeypatch):
+    net = value_cases.network(value_cases.PLAIN)
+    monkeypatch.setitem(STRUCTURES, "mine", STRUCTURES["kronecker"])
+    kfac, rng = KFAC(net, structure="mine"), np.random.default_rng(0)
+    state = kfac.init(value_cases.start(net))
+    moved, _ = kfac.step(state, value_cases.X, value_cases.Y, rng)
+    with pytest.raises(Unsupported, match="list structure 'mine' in BLOCKS"):
+        check_state(kfac, moved)

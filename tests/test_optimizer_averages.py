@@ -257,6 +257,16 @@ def test_float32_stays(xp, rng):
             assert average_of(values, variant).value.dtype == np.float32
 
 
+def test_a_matrix_of_a_new_kind_says_where_it_is_listed(rng):
+    class Mine(DenseMatrix):
+        """Not in PARTS."""
+
+    made = Mine(np.diag([1.0, 2.0, 3.0]), "mine")
+    rule = MovingAverage("first")
+    with pytest.raises(Unsupported, match="list the arrays of its kind in PARTS"):
+        rule.add(rule.add(Average(), made), made)
+
+
 def test_errors(xp, rng):
     _, (value,) = dense(xp, rng, 1)
     _, (other,) = dense(xp, rng, 1, d=4)

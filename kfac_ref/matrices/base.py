@@ -22,8 +22,8 @@ values.
 `M == N` is True or False: are they of one kind, from equal arrays, and called the same?
 
 To add a kind: subclass `SymmetricMatrix`; write `_product`, `_to_dense` and `storage`;
-override the rest where the structure makes it cheaper than the dense matrix. What
-`power` returns is one, unless it is overridden: so `DenseMatrix` stands here, too.
+override the rest where the structure makes it cheaper than the dense matrix. The
+default `power` returns a DenseMatrix, so that class is in this file.
 """
 
 from __future__ import annotations

@@ -36,7 +36,9 @@ from kfac_ref.matrices import (
     ChainFactors,
     DenseMatrix,
     DiagonalMatrix,
+    EigenKronecker,
     KroneckerProduct,
+    SymmetricMatrix,
 )
 from kfac_ref.values import Value
 from kfac_ref.words import translate
@@ -141,7 +143,12 @@ def mix(old: Any, new: Any, w: float, keep: float | None = None) -> Any:
         ]
         make = getattr(type(new), "semidefinite", type(new))  # symmetric as they were
         return make(*parts, getattr(new, "names", None) or new.name)
-    if hasattr(new, "solve"):
+    if isinstance(new, SymmetricMatrix):
+        if not isinstance(new, EigenKronecker):
+            raise Unsupported(
+                f"moving average of {old!r}: list the arrays of its kind in PARTS "
+                "(averages.py), or use the average 'latest'"
+            )
         raise Unsupported(
             f"moving average of {old!r}: its basis turns from step to step, so its "
             "numbers have no mean; use the average 'latest', or another structure"

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from kfac_ref.errors import KfacTypeError, ShapeError, ValueRangeError, describe
+from kfac_ref.errors import (
+    KfacTypeError,
+    ShapeError,
+    Unsupported,
+    ValueRangeError,
+    describe,
+)
 from kfac_ref.matrices import (
     BlockDiagonalMatrix,
     ChainFactors,
@@ -41,6 +47,11 @@ def curvature(where: str, value: Any, fit: Fit) -> None:
         check_length(f"{where}.blocks", found.blocks, len(shapes))
         named = zip(found.blocks, structures, shapes, strict=True)
         for i, (block, structure, shape) in enumerate(named):
+            if structure not in BLOCKS:
+                raise Unsupported(
+                    f"{where}.blocks[{i}]: list structure {structure!r} in BLOCKS, and "
+                    "its matrix in ARRAYS (state_matrices.py) and encoding.MATRICES"
+                )
             _block(f"{where}.blocks[{i}]", block, BLOCKS[structure], shape, fit)
 
 
