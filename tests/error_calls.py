@@ -23,9 +23,10 @@ from kfac_ref.quadratic_model import quadratic_model
 from matrix_cases import make, moment, rotation
 from networks import chain, classes, inputs, parameters
 
-MODULES = """errors backend layers layers.arguments distributions distributions.base
-matrices structures damping comparison pairs estimates network exact exact.products
-quadratic_model optimizer optimizer.subsampling""".split()
+MODULES = """errors checks backend layers layers.arguments distributions
+distributions.base matrices structures damping comparison pairs
+estimates network exact exact.products quadratic_model optimizer
+optimizer.subsampling""".split()
 
 
 class Case(NamedTuple):

@@ -267,6 +267,13 @@ check_finite("x", np.array(["1", "2"])) -> ValueRangeError: x | real numbers | <
 check_finite("x", np.array([None, 1.0])) -> ValueRangeError: x | real numbers | object
 check_count("samples", Far()) -> ValueRangeError: samples | whole number >= 1
     | Far of shape (5, 3), float32
+check_count("samples", 10**20) -> ValueRangeError: samples | 9.2e+18
+    | 100000000000000000000
+check_number("l2", 10**400) -> ValueRangeError: l2 | a number | float64 | 1.8e+308
+check_number("l2", "a") -> KfacTypeError: l2 | a number | 'a'
+check_flag("bias", 3) -> KfacTypeError: bias | True or False | 3
+check_names("names", [3]) -> KfacTypeError: names | a list of names | [3]
+check_kind("at", 3, Network, "such as net") -> KfacTypeError: at | a Network | 3
 KFAC(net, learning_rate=Far()) -> KfacTypeError: learning_rate
     | Far of shape (5, 3), float32
 get_xp(np.ma.masked_array(np.ones((7, 5)))) -> BackendError: a plain array | MaskedArray
@@ -377,6 +384,11 @@ model([[1.0, 0.0], [1.0, 1.0, 1.0]]) -> ShapeError: direction 1 | (2,) | (3,)
 quadratic_model(3, ones(2), DenseMatrix(G)) -> ShapeError: directions | a list | 3
 quadratic_model([ones(3)], ones(3), DenseMatrix(G), l2=-1.0) -> ValueRangeError: l2
     | >= 0 | -1.0
+quadratic_model([ones(3)], ones(3), DenseMatrix(G), l2=a([0.0, np.nan, 1.0])) ->
+    NotFinite: l2 | 1 of 3 | NaN
+quadratic_model([ones(3)], with_nan(ones(5)), F) -> NotFinite: gradient | 1 of 5 | NaN
+quadratic_model([ones(3)], a([1, 2, 3]), DenseMatrix(G)) -> ValueRangeError: gradient
+    | float64 or float32 | int64
 model([]) -> ShapeError: directions | at least one | none
 model([[1.0, 0.0], [1.0, 1.0]]).value([1.0], 0.5) -> ValueRangeError: 2 finite numbers
 model([[1.0, 0.0], [1.0, 1.0]]).solve(0.5, fixed={2: 1.0}) -> ValueRangeError: fixed

@@ -23,7 +23,8 @@ from kfac_ref.pairs import propagate
 
 ROOT = Path(kfac_ref.__file__).parent
 ROOMS = """layers/*.py distributions/*.py matrices/*.py structures/*.py exact/*.py
-damping/*.py comparison/*.py network.py pairs.py estimates.py quadratic_model.py
+damping/*.py comparison/*.py checks.py network.py pairs.py estimates.py
+quadratic_model.py
 """.split()
 
 
