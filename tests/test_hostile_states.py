@@ -19,7 +19,6 @@ import numpy as np
 import pytest
 
 import value_cases
-
 from kfac_ref.damping import by_kind, tikhonov
 from kfac_ref.distributions import Categorical
 from kfac_ref.errors import NotPositiveDefinite, Unsupported, ValueRangeError
