@@ -167,4 +167,11 @@ def translate(what: str, name: Any, known: Iterable[str], shown: str = "") -> st
             f"{shown} {name!r} means something else: {meaning}; "
             f"known: {', '.join(known)}"
         )
+    other = {"structure": "estimate", "estimate": "structure"}.get(what, "")
+    words = ALIASES.get(other, {})
+    if name not in ALIASES[what] and name in {*words, *words.values()}:
+        raise UnknownName(
+            f"{shown} {name!r} belongs to another question: {other}={name!r}; "
+            f"known: {', '.join(known)}"
+        )
     return choose(shown, ALIASES[what].get(name, name), known, ALIASES[what])

@@ -164,5 +164,6 @@ def test_the_figures_of_the_convolutional_race_are_those_of_its_record():
         (against["SGD with momentum"]["updates"]),
     )
     assert (
-        f"after {kfac} updates where Adam is after {adam} and SGD after {sgd}" in words
+        f"{kfac} updates to reach the loss that takes Adam {adam} and SGD {sgd},"
+        in words
     )

@@ -158,3 +158,19 @@ def test_aliases_of_one_thing_are_that_thing_by_hand(rng):
     U, s, Vt = np.linalg.svd(R)
     best = np.kron((s[0] * U[:, 0]).reshape(d, d), Vt[0].reshape(o, o))
     assert_exact(curvature(net, params, x, "KFOC", "type-2").to_dense(), best, 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("structure", "estimate", "says"),
+    [
+        ("sampled", "expectation", "structure 'sampled' .*: estimate='sampled'"),
+        ("exact", "expectation", "structure 'exact' .*: estimate='exact'"),
+        ("kronecker", "diagonal", "estimate 'diagonal' .*: structure='diagonal'"),
+    ],
+)
+def test_an_estimate_for_a_structure_is_told_where_it_belongs(
+    problem, structure, estimate, says
+):
+    net, params, x, _ = problem
+    with pytest.raises(UnknownName, match=says):
+        curvature(net, params, x, structure, estimate)

@@ -148,7 +148,8 @@ class Diverged(ValueRangeError):
         where = f" of layer {layer}" if layer else ""
         super().__init__(
             f"training diverged: the {stage}{where} is not finite; go on from the last "
-            "state with a smaller learning rate or a larger damping"
+            "state with a smaller learning rate or a larger damping (in the first "
+            "step, scale the inputs or the parameters)"
         )
 
 
