@@ -437,7 +437,7 @@ def test_a_legend_beside_the_axes_also_takes_bars():
     bars = [ax.bar([i], [1.0], label=label) for i, label in enumerate(("one", "two"))]
     texts = legend_beside(ax, bars).get_texts()
     assert [text.get_text() for text in texts] == ["one", "two"]
-    with pytest.raises(KfacTypeError, match="curves: expected a Artist"):
+    with pytest.raises(KfacTypeError, match="curves: expected an Artist"):
         legend_beside(ax, ["one"])
 
 

@@ -50,7 +50,7 @@ def test_options_by_name_and_together(rng):
     assert KFAC(net, one.options) == one == replace(KFAC(net), damping=0.3, tau_1=0.5)
     assert KFAC(net, one.options, damping=0.7) == KFAC(net, damping=0.7, tau_1=0.5)
     assert one.options.inversion.damping == 0.3 != KFAC(net).options.inversion.damping
-    with pytest.raises(KfacTypeError, match="options: expected a Options, or each by"):
+    with pytest.raises(KfacTypeError, match="options: expected an Options, or each by"):
         KFAC(net, {"damping": 0.3})
 
 
