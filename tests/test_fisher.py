@@ -147,6 +147,8 @@ def test_fisher_and_ggn_differ_for_predicted_variance(xp, rng):
     F, G = fisher_matrix(net, params, x), ggn_matrix(net, params, x, y)
     assert relative_error(G.to_dense(), F.to_dense()) > 0.1
     assert float(G.eigenvalues()[0]) < -1e-3  # the GGN is indefinite
+    at = net.linearize(params, x)
+    assert GGNProduct(at, y).indefinite and not FisherProduct(at).indefinite
     with pytest.raises(Unsupported, match="no real square root"):
         GGNProduct(net.linearize(params, x), y).factor(xp.asarray(np.ones(6 * N)))
     with pytest.raises(ValueRangeError, match="need the observed labels"):

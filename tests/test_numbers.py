@@ -336,7 +336,6 @@ NO_DOORS = {  # module or function: why its numbers are not looked at
     "kfac_ref.matrices.definite": "behind the methods of matrices, which check",
     "kfac_ref.damping.factors": "behind the rules, which check",
     "kfac_ref.backend.add_scaled": "behind averages and stages, which check",
-    "kfac_ref.structures.dense.add_stacked": "a panel's size, made by the package",
     "kfac_ref.gpu": "sizes that are written there",
     "kfac_ref.limits": "sizes of arrays",
     "kfac_ref.optimizer.batches.batches": "behind train, which checks",

@@ -15,6 +15,13 @@ from kfac_ref import (
     curvature,
     factored_tikhonov,
 )
+from kfac_ref.damping import (
+    by_eigendecomposition,
+    by_kind,
+    same_on_each_factor,
+    separate,
+    tikhonov,
+)
 from kfac_ref.distributions import Categorical
 from kfac_ref.errors import (
     NotPositiveDefinite,
@@ -80,8 +87,17 @@ def test_compare_does_not_damp_twice(problem):
     F, K = fisher_matrix(net, params, x), curvature(net, params, x)
     gradient, lam = net.gradient(params, x, y), 0.03
     chain = curvature(net, params, x, "block_tridiagonal")
-    with pytest.raises(ValueRangeError, match="'t' is damped already.*rule=factored"):
-        compare(F, {"t": factored_tikhonov(chain, lam)}, gradient, lam)
+    for damped in (
+        factored_tikhonov(chain, lam), factored_tikhonov(K, lam), tikhonov(K, lam),
+        same_on_each_factor(K, lam), separate(K, lam, 2 * lam), by_kind(K, lam),
+        tikhonov(curvature(net, params, x, "diagonal"), lam), tikhonov(F, lam),
+        by_eigendecomposition(factored_tikhonov(K, lam)),
+    ):  # fmt: skip
+        with pytest.raises(ValueRangeError, match="'t' is damped already.*rule=fact"):
+            compare(F, {"t": damped}, gradient, lam)
+    with pytest.raises(ValueRangeError, match="exact is damped already"):
+        compare(tikhonov(F, lam), {"t": K}, gradient, lam)
+    assert tikhonov(F, lam).damped and not F.damped and not F.inverse(lam).damped
     with pytest.raises(Unsupported, match="chain of .* compare takes them with rule="):
         compare(F, {"t": chain}, gradient, lam)
     for matrix in (K, chain):

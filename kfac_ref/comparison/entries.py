@@ -11,7 +11,7 @@ from kfac_ref.backend import Array
 from kfac_ref.checks import check_finite, check_names, check_shape
 from kfac_ref.damping.rules import Rule, make_rule
 from kfac_ref.errors import KfacTypeError, ShapeError, ValueRangeError, describe
-from kfac_ref.matrices import BlockTridiagonalInverse, SymmetricMatrix
+from kfac_ref.matrices import SymmetricMatrix
 from kfac_ref.matrices.base import check_matrix
 from kfac_ref.values import Value
 
@@ -86,6 +86,10 @@ def check_sizes(
     layers: list[str],
 ) -> None:
     """Raise for arguments of `compare` that do not fit the exact matrix."""
+    if exact.damped:
+        raise ValueRangeError(
+            "exact is damped already, and compare would damp it again: give it undamped"
+        )
     if len(set(layers)) != len(gradient):
         raise ShapeError(
             f"names: expected {len(gradient)} different ones, one for each matrix of "
@@ -103,11 +107,11 @@ def check_sizes(
         raise ShapeError("approximations: expected at least one, found none")
     for name, entry in entries.items():
         check_matrix(f"approximation {name!r}", entry.matrix)
-        if entry.rule is None and isinstance(entry.matrix, BlockTridiagonalInverse):
+        if entry.rule is None and entry.matrix.damped:
             raise ValueRangeError(
                 f"approximation {name!r} is damped already, and compare would damp it "
-                "again: give the chain's factors, from structure 'block_tridiagonal', "
-                "with rule=factored_tikhonov, or this matrix and its rule as a pair, "
+                "again: give it undamped, and its rule, such as rule=factored_tikhonov "
+                "(of a chain its factors), or this matrix and its rule as a pair, "
                 "(matrix, lambda matrix, damping: matrix)"
             )
         if entry.matrix.size != exact.size:

@@ -35,7 +35,10 @@ def _decomposed(block: SymmetricMatrix) -> SymmetricMatrix:
         l_A, U_A = _positive_eigh(block.to_dense(), block.label)
         l_G = get_xp(l_A).ones(1, dtype=l_A.dtype)
         U_G = l_G.reshape(1, 1)
-    return EigenKronecker.orthonormal(U_A, U_G, l_A[:, None] * l_G, block.label)
+    values = l_A[:, None] * l_G
+    return EigenKronecker.orthonormal(
+        U_A, U_G, values, block.label, damped=block.damped
+    )
 
 
 def _positive_eigh(M: Array, where: str) -> tuple[Array, Array]:

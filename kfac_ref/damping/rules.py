@@ -196,8 +196,8 @@ def by_kind(
 
 
 def _made(K: KroneckerProduct, A: Any, G: Any, words: str) -> KroneckerProduct:
-    """Return A (x) G, made of the factors of K, and called so."""
-    return KroneckerProduct.semidefinite(A, G, f"{K.label} ({words})")
+    """Return A (x) G, damped factors of K, and called so."""
+    return KroneckerProduct.semidefinite(A, G, f"{K.label} ({words})", damped=True)
 
 
 def _scale_and_shift(
@@ -215,8 +215,8 @@ def _scale_and_shift(
     added = xp.concatenate(parts)
     name = f"{block.label} (scale + {scale:g}, shift + {shift:g})"
     if isinstance(block, DiagonalMatrix):
-        return DiagonalMatrix(block.values + added, name)
-    return DenseMatrix.semidefinite(block.matrix + xp.diag(added), name)
+        return DiagonalMatrix(block.values + added, name, damped=True)
+    return DenseMatrix.semidefinite(block.matrix + xp.diag(added), name, damped=True)
 
 
 RULES: dict[str, Callable[..., Any]] = {

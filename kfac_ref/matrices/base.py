@@ -39,7 +39,7 @@ from kfac_ref.backend import (
     linear_operator,
     on_rows,
 )
-from kfac_ref.checks import check_count
+from kfac_ref.checks import check_count, check_flag
 from kfac_ref.errors import KfacTypeError, ShapeError, describe, not_written
 from kfac_ref.limits import check_overflow, check_room, norm
 from kfac_ref.matrices.definite import (
@@ -60,7 +60,8 @@ class SymmetricMatrix(Value):
 
     indefinite = False  # may it have negative eigenvalues?
 
-    def __init__(self, like: Array, size: int, name: str = ""):
+    def __init__(self, like: Array, size: int, name: str = "", damped: bool = False):
+        self.damped = check_flag("damped", damped)  # does it stand for F + lambda I?
         self._like = like  # an array of the matrix: its backend, its dtype
         self.size = check_count("size", size)  # P
         self.name = name  # for errors, e.g. "layer 0: Dense(5, 3)"
@@ -108,7 +109,12 @@ class SymmetricMatrix(Value):
 
         It is called `name`, or, if that is empty, as this one.
         """
-        return DenseMatrix(self.to_dense(), self.label).power(exponent, damping, name)
+        dense = DenseMatrix(self.to_dense(), self.label, self.damped)
+        return dense.power(exponent, damping, name)
+
+    def still_damped(self, exponent: float, damping: float) -> bool:
+        """Does the power 1 stand for F + lambda I? No other power does."""
+        return exponent == 1 and (self.damped or damping > 0)
 
     def map_blocks(
         self, rule: Callable[[SymmetricMatrix], SymmetricMatrix]
@@ -192,23 +198,25 @@ class SymmetricMatrix(Value):
 class DenseMatrix(SymmetricMatrix):
     """`matrix` (P, P), symmetric. Raises ShapeError, ValueRangeError if it is not."""
 
-    def __init__(self, matrix: Array, name: str = ""):
+    def __init__(self, matrix: Array, name: str = "", damped: bool = False):
         check_symmetric(called(name, "DenseMatrix"), matrix)
-        self._set(matrix, name)
+        self._set(matrix, name, damped)
 
     @classmethod
-    def semidefinite(cls, matrix: Array, name: str = "") -> DenseMatrix:
+    def semidefinite(
+        cls, matrix: Array, name: str = "", damped: bool = False
+    ) -> DenseMatrix:
         """Trust a matrix known to be symmetric and semi-definite, as computed.
 
         Only its diagonal is checked: M_ij^2 <= M_ii M_jj, so if that is finite, all is.
         """
         check_overflow(called(name, "DenseMatrix"), get_xp(matrix).diagonal(matrix))
         made = cls.__new__(cls)
-        made._set(matrix, name)
+        made._set(matrix, name, damped)
         return made
 
-    def _set(self, matrix: Array, name: str) -> None:
-        SymmetricMatrix.__init__(self, matrix, len(matrix), name)
+    def _set(self, matrix: Array, name: str, damped: bool) -> None:
+        SymmetricMatrix.__init__(self, matrix, len(matrix), name, damped)
         self.matrix = matrix
 
     @property
@@ -226,7 +234,8 @@ class DenseMatrix(SymmetricMatrix):
     ) -> DenseMatrix:
         exponent, damping = check_exponent(exponent), check_damping(damping)
         result = power(self.matrix, exponent, damping, self.label)
-        return DenseMatrix.semidefinite(result, called(name, self.name))
+        damped = self.still_damped(exponent, damping)
+        return DenseMatrix.semidefinite(result, called(name, self.name), damped)
 
 
 def check_matrix(what: str, found: Any) -> None:

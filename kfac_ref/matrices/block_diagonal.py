@@ -32,7 +32,8 @@ class BlockDiagonalMatrix(SymmetricMatrix):
         self.blocks = list(blocks)
         self.offsets = [0, *accumulate(block.size for block in blocks)]
         self._ends = self.offsets[:-1], self.offsets[1:]  # where each begins and stops
-        super().__init__(blocks[0]._like, self.offsets[-1], name)
+        damped = any(block.damped for block in blocks)
+        super().__init__(blocks[0]._like, self.offsets[-1], name, damped)
 
     def block(self, i: int) -> SymmetricMatrix:
         """Return the i-th block: rows and columns offsets[i]:offsets[i + 1]."""

@@ -54,7 +54,8 @@ class BlockTridiagonalInverse(SymmetricMatrix):
             0,
             *accumulate(len(a) * len(g) for a, g in zip(A, G, strict=True)),
         ]
-        super().__init__(A[0], self.offsets[-1], f"chain of {', '.join(names)}")
+        name = f"chain of {', '.join(names)}"
+        super().__init__(A[0], self.offsets[-1], name, damped=True)
         self.Psi_A, C = _regress("A", self.A, self.A_next, names)
         self.Psi_G, D = _regress("G", self.G, self.G_next, names)
         where = [f"{i} given {j}" for i, j in pairwise(names)] + [names[-1]]

@@ -17,10 +17,10 @@ from kfac_ref.matrices.definite import (
 class DiagonalMatrix(SymmetricMatrix):
     """diag(values), values (P,). Taken at their word: positive definite means > 0."""
 
-    def __init__(self, values: Array, name: str = ""):
+    def __init__(self, values: Array, name: str = "", damped: bool = False):
         check_shape(called(name, "DiagonalMatrix"), values, ("P",))
         check_floats(called(name, "DiagonalMatrix"), values)
-        super().__init__(values, len(values), name)
+        super().__init__(values, len(values), name, damped)
         self.values = values
 
     @property
@@ -40,7 +40,11 @@ class DiagonalMatrix(SymmetricMatrix):
         self, exponent: float, damping: float = 0.0, name: str = ""
     ) -> DiagonalMatrix:
         exponent, damping = check_exponent(exponent), check_damping(damping)
-        return DiagonalMatrix(self._power(exponent, damping), called(name, self.name))
+        values, damped = (
+            self._power(exponent, damping),
+            self.still_damped(exponent, damping),
+        )
+        return DiagonalMatrix(values, called(name, self.name), damped)
 
     def _power(self, exponent: float, damping: float) -> Array:
         return spectral_power(self.values + damping, exponent, damping, self.label)

@@ -37,6 +37,7 @@ class EigenKronecker(SymmetricMatrix):
         values: Array,
         name: str = "",
         rounding: float = 0.0,
+        damped: bool = False,
     ):
         what = called(name, "EigenKronecker")
         check_shape(f"{what}: values", values, ("d_in", "d_out"))
@@ -47,7 +48,7 @@ class EigenKronecker(SymmetricMatrix):
         rounding = check_number(f"{what}: rounding", rounding)
         if not rounding >= 0:
             raise ValueRangeError(f"{what}: rounding: expected >= 0, found {rounding}")
-        self._set(U_A, U_G, values, name, rounding)
+        self._set(U_A, U_G, values, name, rounding, damped)
 
     @classmethod
     def orthonormal(
@@ -57,17 +58,24 @@ class EigenKronecker(SymmetricMatrix):
         values: Array,
         name: str = "",
         rounding: float = 0.0,
+        damped: bool = False,
     ) -> EigenKronecker:
         """Trust eigenvectors known to be orthonormal, as those of `eigh`."""
         check_overflow(f"{called(name, 'EigenKronecker')}: values", values)
         made = cls.__new__(cls)
-        made._set(U_A, U_G, values, name, rounding)
+        made._set(U_A, U_G, values, name, rounding, damped)
         return made
 
     def _set(
-        self, U_A: Array, U_G: Array, values: Array, name: str, rounding: float
+        self,
+        U_A: Array,
+        U_G: Array,
+        values: Array,
+        name: str,
+        rounding: float,
+        damped: bool,
     ) -> None:
-        SymmetricMatrix.__init__(self, values, values.size, name)
+        SymmetricMatrix.__init__(self, values, values.size, name, damped)
         self.U_A, self.U_G, self.values = U_A, U_G, values
         self.rounding = rounding
 
@@ -92,7 +100,12 @@ class EigenKronecker(SymmetricMatrix):
         values = self._power(exponent, damping)
         rounding = self.rounding if exponent == 1 else 0.0
         return EigenKronecker.orthonormal(
-            self.U_A, self.U_G, values, called(name, self.name), rounding
+            self.U_A,
+            self.U_G,
+            values,
+            called(name, self.name),
+            rounding,
+            self.still_damped(exponent, damping),
         )
 
     def trace(self) -> float:

@@ -27,15 +27,17 @@ class KroneckerProduct(SymmetricMatrix):
     of the inverse is A^-1 V G^-1. Martens & Grosse 2015, section 4.2.
     """
 
-    def __init__(self, A: Array, G: Array, name: str = ""):
+    def __init__(self, A: Array, G: Array, name: str = "", damped: bool = False):
         what = called(name, "KroneckerProduct")
         check_symmetric(f"{what}: factor A", A)
         check_symmetric(f"{what}: factor G", G)
         check_alike(what, A, G)
-        self._set(A, G, name)
+        self._set(A, G, name, damped)
 
     @classmethod
-    def semidefinite(cls, A: Array, G: Array, name: str = "") -> KroneckerProduct:
+    def semidefinite(
+        cls, A: Array, G: Array, name: str = "", damped: bool = False
+    ) -> KroneckerProduct:
         """Trust factors known to be symmetric and semi-definite.
 
         Only their diagonals are checked, as in DenseMatrix.semidefinite.
@@ -44,11 +46,11 @@ class KroneckerProduct(SymmetricMatrix):
             what = called(name, "KroneckerProduct")
             check_overflow(f"{what}: factor {factor}", get_xp(M).diagonal(M))
         made = cls.__new__(cls)
-        made._set(A, G, name)
+        made._set(A, G, name, damped)
         return made
 
-    def _set(self, A: Array, G: Array, name: str) -> None:
-        SymmetricMatrix.__init__(self, A, len(A) * len(G), name)
+    def _set(self, A: Array, G: Array, name: str, damped: bool) -> None:
+        SymmetricMatrix.__init__(self, A, len(A) * len(G), name, damped)
         self.A, self.G = A, G
 
     @property
@@ -93,7 +95,8 @@ class KroneckerProduct(SymmetricMatrix):
             return self._damped(damping, exponent, called(name, self.name))
         A = power(self.A, exponent, 0.0, f"factor A of {self.label}")
         G = power(self.G, exponent, 0.0, f"factor G of {self.label}")
-        return KroneckerProduct.semidefinite(A, G, called(name, self.name))
+        damped = self.still_damped(exponent, damping)
+        return KroneckerProduct.semidefinite(A, G, called(name, self.name), damped)
 
     def trace(self) -> float:
         xp = get_xp(self.A)
@@ -120,7 +123,10 @@ class KroneckerProduct(SymmetricMatrix):
     def diagonalized(self) -> EigenKronecker:
         """Return the same matrix in its eigenbasis: values l_A l_G^T, as computed."""
         (l_A, U_A), (l_G, U_G) = eigh(self.A), eigh(self.G)
-        return EigenKronecker.orthonormal(U_A, U_G, l_A[:, None] * l_G, self.name)
+        values = l_A[:, None] * l_G
+        return EigenKronecker.orthonormal(
+            U_A, U_G, values, self.name, damped=self.damped
+        )
 
     def _cholesky(self, letter: str) -> Array:
         return factorize(getattr(self, letter), 0.0, f"factor {letter} of {self.label}")
@@ -129,5 +135,7 @@ class KroneckerProduct(SymmetricMatrix):
         """Return U_A, U_G and (l_A l_G^T + lambda)^exponent, with their rounding."""
         E = self.diagonalized()
         rounding = rounding_error(E.values, len(self.A) + len(self.G))
-        known = EigenKronecker.orthonormal(E.U_A, E.U_G, E.values, self.label, rounding)
+        known = EigenKronecker.orthonormal(
+            E.U_A, E.U_G, E.values, self.label, rounding, self.damped
+        )
         return known.power(exponent, damping, name)

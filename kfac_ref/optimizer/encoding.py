@@ -33,10 +33,10 @@ from kfac_ref.optimizer.natural_gradient import NaturalGradientState
 from kfac_ref.optimizer.state import Place, State
 
 MATRICES: dict[type, tuple[str, ...]] = {
-    DenseMatrix: ("matrix", "name"),
-    DiagonalMatrix: ("values", "name"),
-    KroneckerProduct: ("A", "G", "name"),
-    EigenKronecker: ("U_A", "U_G", "values", "name", "rounding"),
+    DenseMatrix: ("matrix", "name", "damped"),
+    DiagonalMatrix: ("values", "name", "damped"),
+    KroneckerProduct: ("A", "G", "name", "damped"),
+    EigenKronecker: ("U_A", "U_G", "values", "name", "rounding", "damped"),
     BlockDiagonalMatrix: ("blocks", "name"),
     BlockTridiagonalInverse: ("A", "G", "A_next", "G_next", "names"),
     ChainFactors: ("A", "G", "A_next", "G_next", "names"),

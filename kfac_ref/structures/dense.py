@@ -68,7 +68,7 @@ def dense_blocks(pairs: Pairs, wanted: Sequence[int]) -> Array:
         for i, j in combinations_with_replacement(range(len(wanted)), 2):
             corner = starts[i], starts[j]
             if shared[i] or shared[j]:
-                add_stacked(F, corner, S[i], S[j], panel)
+                _add_stacked(F, corner, S[i], S[j], panel)
             else:
                 _add_contracted(F, corner, (a[i], a[j]), (g[i], g[j]), panel)
     for name, (start, stop) in zip(names, pairwise(starts), strict=True):
@@ -106,7 +106,7 @@ def _stack(a: Array, g: Array) -> Array:
     return D.reshape(D.shape[0] * D.shape[1], -1)
 
 
-def add_stacked(
+def _add_stacked(
     F: Array, corner: tuple[int, int], S_i: Array, S_j: Array, panel: int
 ) -> None:
     """Add the block S_i^T S_j, and its mirror image."""
