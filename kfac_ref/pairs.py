@@ -43,6 +43,7 @@ from kfac_ref.errors import (
 from kfac_ref.estimates import Estimate, Expectation, make_estimate
 from kfac_ref.limits import check_bytes, quiet_overflow
 from kfac_ref.network import Linearization, Network
+from kfac_ref.panels import add_products
 from kfac_ref.values import Value
 
 MEMORY = 2**28  # bytes, beyond the result, that a computation may take
@@ -83,19 +84,20 @@ class Pairs(Value):
 
     @quiet_overflow
     def mean(
-        self, sums: Callable[[list[Array]], Iterable[Array]]
+        self, operands: Callable[[list[Array]], Iterable[tuple[Array, Array]]]
     ) -> tuple[list[Array], list[Array]]:
-        """1/N sum_n of the inputs, and 1/N sum_nk of the errors.
+        """1/N sum_n X^T Y of the inputs, and 1/N sum_nk X^T Y of the errors.
 
-        sums(x) is called with the a of all blocks, and with their g, of some examples
-        (and vectors), and gives new arrays: sums over all axes of x but the last.
+        operands(x) is called with the a of all blocks, and with their g, of some
+        examples (and vectors), and gives rows (X, Y), a pair for every product.
         """
         of_a: list[Array] = []
         of_g: list[Array] = []
+        panel = self.memory // (4 * self.like.itemsize)
         for chunk in self.chunks():
-            add(of_a, sums(chunk.a))
+            add_products(of_a, operands(chunk.a), panel)
             for few in chunk.few_vectors():
-                add(of_g, sums(few))
+                add_products(of_g, operands(few), panel)
         for total in (*of_a, *of_g):
             total /= self.examples
         return of_a, of_g
@@ -110,14 +112,12 @@ class Pairs(Value):
 
         per_example: numbers of workspace that `sums` takes for each example.
         """
-        totals: list[Array] = []
+        totals: list[Any] = [0.0] * len(self.shapes)
         for chunk in self.chunks(per_example):
             a = chunk.a
             for few in chunk.few_vectors():
-                add(totals, sums(a, few))
-        for total in totals:
-            total /= self.examples
-        return totals
+                totals = [s + t for s, t in zip(totals, sums(a, few), strict=True)]
+        return [total / self.examples for total in totals]
 
     def chunks(self, per_example: int = 0, fixed: int = 0) -> Iterator[Pairs]:
         """The pairs of some examples after the others.
@@ -163,15 +163,6 @@ class Pairs(Value):
 def common(pairs: Pairs) -> dict[str, Any]:
     """What all kinds of pairs have, for others that are made of these."""
     return {each.name: getattr(pairs, each.name) for each in fields(Pairs)}
-
-
-def add(totals: list[Array], new: Iterable[Array]) -> None:
-    """Add arrays to totals, one after the other, in place; at first they are totals."""
-    for i, array in enumerate(new):
-        if i == len(totals):
-            totals.append(array)
-        else:
-            totals[i] += array
 
 
 @dataclass(frozen=True, eq=False)
@@ -265,12 +256,12 @@ def propagate(
     """The pairs (a, g) at a point, `network.linearize(params, x)`, for an estimate.
 
     y: observed labels, for the empirical Fisher and the GGN; rng and samples (None: 1):
-    for estimates that draw; memory: bytes that a computation with the pairs may take
-    beyond its result and one more array like its largest, beyond a few arrays of the
-    size of all outputs where labels are drawn, and beyond the factorisations of
-    eigenvalue_corrected, best_kronecker and block_tridiagonal. y and rng may always be
-    given: they are checked, also where an estimate has no use for them; samples only
-    where they are drawn.
+    for estimates that draw; y and rng may always be given: they are checked, also where
+    an estimate has no use for them; samples only where they are drawn.
+
+    memory: bytes that a computation with the pairs may take beside its result. Not
+    counted are a few arrays of the size of all outputs, where labels are drawn, and the
+    factorisations of eigenvalue_corrected, best_kronecker and block_tridiagonal.
     Raises ShapeError, ValueRangeError, UnknownName.
     """
     check_kind("at", at, Linearization, "as network.linearize(params, x) gives it")

@@ -430,7 +430,8 @@ compare(F, [F], [v], 0.1) -> KfacTypeError: approximations | a dict | list
 compare(F, {"f": abs}, [v], 0.1) -> KfacTypeError: approximation 'f' | a matrix | abs
 compare(F, {"t": tridiagonal}, [v], 0.1) -> ValueRangeError: 't' is damped already
     | rule=factored_tikhonov
-compare(tikhonov(F, 0.1), {"F": F}, [v], 0.1) -> ValueRangeError: exact is damped already
+compare(tikhonov(F, 0.1), {"F": F}, [v], 0.1) -> ValueRangeError: exact
+    | is damped already
 compare(F, {"F": F}, [v], 0.1, rule="tikonov") -> UnknownName: rule 'tikonov'
     | did you mean 'tikhonov'?
 compare(F, {"F": (F, 0.1)}, [v], 0.1) -> KfacTypeError: rule of approximation 'F'

@@ -212,6 +212,7 @@ RIGHT = {
     **{key: {"None"} for key in ("updates", "epochs", "subsample_positions.rng")},
     **{f"{key}.y": {"None"} for key in ("ggn_matrix", "curvature", "propagate")},
     "GGNProduct.y": {"None"},
+    "Network.linearize.x": {"an array"},  # its width is looked at in the pass
     "evaluation": {"None"},
     "progress": {"a class"},
     "compare.rule": {"None"},
@@ -227,7 +228,6 @@ RIGHT = {
     **{f"{key}.name": {"words"} for key in matrices.__all__},
 }
 ANYTHING = {
-    "Network.linearize.x": "of another width is refused when the pass is made",
     "timed.build": "a function of the caller's",
     "make_rule.what": "words for its error, of the package's own",
     "SGD.step.rng": "SGD draws nothing, and takes what the others take",

@@ -17,7 +17,7 @@ from benchmarks.reading import PATHS, lines_of
 ROOT = Path(kfac_ref.__file__).parent
 ORDER = """
     errors backend checks limits files extras calls values words
-    datasets layers distributions network estimates pairs
+    datasets layers distributions network estimates panels pairs
     matrices structures exact damping quadratic_model optimizer
     comparison plotting examples gpu cli __main__
 """.split()

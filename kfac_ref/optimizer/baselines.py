@@ -49,7 +49,7 @@ class Step(Value):
 
 def check_rate(what: str, rate: float) -> None:
     """ValueRangeError unless a learning rate that moves, and not without bound."""
-    require(0 < rate < math.inf, what, "a finite number > 0", rate)
+    require(0 < check_number(what, rate) < math.inf, what, "a finite number > 0", rate)
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,8 +29,6 @@ def block_tridiagonal(pairs: Pairs) -> ChainFactors:
     return ChainFactors.semidefinite(A, G, A_next, G_next, pairs.names)
 
 
-def cross_moments(arrays: list[Array]) -> Iterator[Array]:
-    """sum x_i x_{i+1}^T for every two neighbouring layers."""
-    rows = [x.reshape(-1, x.shape[-1]) for x in arrays]
-    for X, Y in pairwise(rows):
-        yield X.T @ Y
+def cross_moments(arrays: list[Array]) -> Iterator[tuple[Array, Array]]:
+    """X_i and X_{i+1} for every two neighbouring layers."""
+    yield from pairwise(x.reshape(-1, x.shape[-1]) for x in arrays)

@@ -20,6 +20,7 @@ from kfac_ref.backend import Array, get_xp
 from kfac_ref.limits import check_overflow, check_room, quiet_overflow
 from kfac_ref.matrices import BlockDiagonalMatrix, DenseMatrix
 from kfac_ref.pairs import Pairs
+from kfac_ref.panels import add_mirrored, add_stacked
 from kfac_ref.structures.gradients import needs_gradients
 
 PANEL = 2**21  # numbers in a panel: it is written, then read, and should stay in cache
@@ -68,7 +69,7 @@ def dense_blocks(pairs: Pairs, wanted: Sequence[int]) -> Array:
         for i, j in combinations_with_replacement(range(len(wanted)), 2):
             corner = starts[i], starts[j]
             if shared[i] or shared[j]:
-                _add_stacked(F, corner, S[i], S[j], panel)
+                add_stacked(F, corner, S[i], S[j], panel)
             else:
                 _add_contracted(F, corner, (a[i], a[j]), (g[i], g[j]), panel)
     for name, (start, stop) in zip(names, pairwise(starts), strict=True):
@@ -97,37 +98,10 @@ def _add_contracted(
         AA = (few[:, :, None] * others[:, None, :]).reshape(n, -1)
         M = (AA.T @ GG).reshape(few.shape[1], -1, o_i, o_j)
         block = xp.transpose(M, (0, 2, 1, 3)).reshape(few.shape[1] * o_i, -1)
-        _add_mirrored(F, block, top + p * o_i, left + q * o_j)
+        add_mirrored(F, block, top + p * o_i, left + q * o_j)
 
 
 def _stack(a: Array, g: Array) -> Array:
     """S of one layer, (K*n, (d_in + 1) * d_out): its rows are vec(D_nk)."""
     D = get_xp(a).swapaxes(a, 1, 2) @ g  # (K, n, d_in + 1, d_out)
     return D.reshape(D.shape[0] * D.shape[1], -1)
-
-
-def _add_stacked(
-    F: Array, corner: tuple[int, int], S_i: Array, S_j: Array, panel: int
-) -> None:
-    """Add the block S_i^T S_j, and its mirror image."""
-    (top, left), size = corner, S_i.shape[1]
-    step = max(1, panel // (2 * S_j.shape[1]))
-    for p in range(0, size, step):
-        few, q = S_i[:, p : p + step], 0
-        if top == left:
-            q = min(p + step, size)
-            _add_mirrored(F, few.T @ few, top + p, top + p)  # half of the arithmetic
-        _add_mirrored(F, few.T @ S_j[:, q:], top + p, left + q)
-
-
-def _add_mirrored(F: Array, panel: Array, top: int, left: int) -> None:
-    """Add a panel to F, its corner at (top, left), and its mirror image.
-
-    A panel that begins on the diagonal has a square that is its own mirror image.
-    """
-    h, w = panel.shape
-    if top == left:
-        panel[:, :h] = (panel[:, :h] + panel[:, :h].T) / 2  # but for rounding it was so
-    F[top : top + h, left : left + w] += panel
-    rest = h if top == left else 0
-    F[left + rest : left + w, top : top + h] += panel[:, rest:].T

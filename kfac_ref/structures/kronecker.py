@@ -37,8 +37,8 @@ def kronecker_factors(pairs: Pairs) -> tuple[list[Array], list[Array]]:
     return A, G
 
 
-def moments(arrays: list[Array]) -> Iterator[Array]:
-    """sum x x^T over all axes but the last, for the a, or the g, of every layer."""
+def moments(arrays: list[Array]) -> Iterator[tuple[Array, Array]]:
+    """X and X for the a, or the g, of every layer: A and G are means of X^T X."""
     for x in arrays:
-        X = x.reshape(-1, x.shape[-1])
-        yield X.T @ X
+        X = x.reshape(-1, x.shape[-1])  # a row for each example, position and vector
+        yield X, X
